@@ -1,0 +1,82 @@
+"""Our own failures. Each class name is part of the workflow's API: `training.asl.json` catches by it.
+
+PixtuneError
+├── EventWithoutVersion   an S3 event for a bucket that is not versioned
+├── SegmentNotStored      a batch's rows could not be stored; its messages come again
+├── QueueRefused          a queue took only a part of a batch
+├── BusRefused            the event bus took only a part of a batch
+├── FenceLost             another attempt of the same run has taken over
+├── RunFault              a training run cannot go on; carries what to do
+│   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
+│   ├── DatasetNotReady       the version breaks the provider's limits
+│   ├── DatasetEmpty          no example is ready
+│   ├── ProviderRefused       the provider answered with a terminal refusal
+│   ├── ProviderJobEnded      the provider job failed or was cancelled
+│   └── RunDeadlinePassed     the run took longer than its deadline
+└── ProviderUnavailable   the provider did not answer, or asked to come again later
+"""
+
+from __future__ import annotations
+
+
+class PixtuneError(Exception):
+    """Anything that is our failure and not an answer about a file."""
+
+
+class EventWithoutVersion(PixtuneError):
+    """An S3 event carries no version id: the uploads bucket must be versioned (protocols: no 'latest' exists)."""
+
+
+class SegmentNotStored(PixtuneError):
+    """The rows segment could not be stored."""
+
+
+class QueueRefused(PixtuneError):
+    """SendMessageBatch answered 200 and named messages it did not take."""
+
+
+class BusRefused(PixtuneError):
+    """PutEvents answered 200 and counted entries it did not take."""
+
+
+class FenceLost(PixtuneError):
+    """The run's fence moved on: a newer attempt owns it, this one must stop without writing."""
+
+
+class RunFault(PixtuneError):
+    """A training run cannot go on. `code` is stable, `fix` tells a person what to do."""
+
+    code = "run_fault"
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(f"{message} {fix}".strip())
+        self.message = message
+        self.fix = fix
+
+
+class UploadsNotSettled(RunFault):
+    code = "uploads_not_settled"
+
+
+class DatasetNotReady(RunFault):
+    code = "dataset_not_ready"
+
+
+class DatasetEmpty(RunFault):
+    code = "dataset_empty"
+
+
+class ProviderRefused(RunFault):
+    code = "provider_refused"
+
+
+class ProviderJobEnded(RunFault):
+    code = "provider_job_ended"
+
+
+class RunDeadlinePassed(RunFault):
+    code = "run_deadline_passed"
+
+
+class ProviderUnavailable(PixtuneError):
+    """The provider did not answer, answered 5xx or 429: worth another try, later."""

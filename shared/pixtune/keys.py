@@ -1,0 +1,64 @@
+"""Names of things in buckets and tables: datasets, uploads, and the keys made from them. Pure; no IO."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from hashlib import sha256
+
+DATASET = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
+NO_DATASET = "_"  # where verdicts of uploads outside any dataset are kept; no dataset can have this name
+READY_MARKER = "_READY"
+SETTINGS_FILE = "dataset.toml"
+
+# Routed to read_annotations; everything else is the image gate's business. Both cases are listed because
+# EventBridge's pattern matching is case-sensitive; template.yaml holds the same list and a test compares them.
+ANNOTATION_SUFFIXES = (".json", ".jsonl", ".csv", ".txt", ".xml", ".yaml", ".yml", ".parquet", ".tar")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".mpo")
+JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".gitkeep", ".gitignore"})
+
+
+def dataset_of(key: str) -> str | None:
+    """The dataset an upload belongs to: the key's first path segment, or None when that is no dataset name."""
+    first, slash, rest = key.partition("/")
+    return first if slash and rest and DATASET.fullmatch(first) else None
+
+
+def is_junk(key: str) -> bool:
+    """Whether the name is one an operating system leaves behind."""
+    name = key.rsplit("/", 1)[-1].lower()
+    return name in JUNK_NAMES or name.startswith("._")
+
+
+def is_folder_marker(key: str, size: int) -> bool:
+    """Whether it is the zero-byte object that consoles make for a folder; such a thing is not an upload."""
+    return size == 0 and key.endswith("/")
+
+
+def is_ready_marker(key: str) -> bool:
+    return key.rsplit("/", 1)[-1] == READY_MARKER
+
+
+def is_annotation(key: str) -> bool:
+    """Whether the upload is read by read_annotations (same rule as the event routes)."""
+    name = key.rsplit("/", 1)[-1]
+    return name == SETTINGS_FILE or name.endswith(
+        ANNOTATION_SUFFIXES + tuple(suffix.upper() for suffix in ANNOTATION_SUFFIXES)
+    )
+
+
+def stem_of(key: str) -> str:
+    """The key without its last suffix: what `photo.jpg` and `photo.json` have in common."""
+    folder, slash, name = key.rpartition("/")
+    stem = name.rsplit(".", 1)[0] if "." in name[1:] else name
+    return folder + slash + stem
+
+
+def hashed(text: str, length: int = 32) -> str:
+    """Hex of the SHA-256 of the NFC form: a table key for text that may hold 1,024 bytes and a '#'."""
+    return sha256(unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+def upload_id(key: str) -> str:
+    """An upload's id in the tables. Uploads that share a stem share the first 16 characters."""
+    return f"{hashed(stem_of(key), 16)}-{hashed(key)}"
