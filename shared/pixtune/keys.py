@@ -19,7 +19,7 @@ JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".gitkeep", ".g
 
 
 def dataset_of(key: str) -> str | None:
-    """The dataset an upload belongs to: the key's first path segment, or None when that is no dataset name."""
+    """The dataset an upload belongs to: the key's first path segment, or None when that is none."""
     first, slash, rest = key.partition("/")
     return first if slash and rest and DATASET.fullmatch(first) else None
 
