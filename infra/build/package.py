@@ -41,7 +41,7 @@ class BuildFailed(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Where an artifact will run: uv's selection of wheels, and the interpreter that compiles its bytecode, if any."""
+    """Where an artifact runs: uv's selection of wheels, and the interpreter that compiles its bytecode, if any."""
 
     name: str
     wheels: tuple[str, ...]
@@ -133,7 +133,11 @@ def _digest_of_inputs(root: Path, target: Target, name: str) -> str:
     elif name == LAYER:
         inputs = [locks / "lambda.txt", *_sources(root / "shared")]
     else:
-        inputs = [locks / "lambda.txt", root / "shared/requirements.txt", *_sources(root / "functions" / _snake(name))]
+        inputs = [
+            locks / "lambda.txt",
+            root / "shared/requirements.txt",
+            *_sources(root / "functions" / _snake(name)),
+        ]
     total = hashlib.sha256(repr((target, sys.version if target.name == "host" else "")).encode())
     for path in [Path(__file__), *inputs]:
         total.update(f"{path.name}\0{path.parent}\0".encode())
