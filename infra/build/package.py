@@ -100,9 +100,9 @@ def build(root: Path, target: Target, name: str) -> Path:
                 known = ", ".join([LAYER, *functions(root)])
                 raise BuildFailed(f"no folder under functions/ has the logical id {name}; known: {known}")
             _copy_sources(folder, out)
-            in_layer = _pins(root, target, root / "shared")
-            own = {k: v for k, v in _pins(root, target, folder).items() if in_layer.get(k) != v}
-            _install(root, target, _locked(root, own), out)
+            own = _pins(root, target, folder)
+            in_layer = _pins(root, target, root / "shared") if own else {}
+            _install(root, target, _locked(root, {k: v for k, v in own.items() if in_layer.get(k) != v}), out)
         _compile(target, out, "/opt" if name == LAYER else "/var/task")
         stamp.write_text(digest)
     return out
@@ -243,15 +243,18 @@ def main() -> int:
     arguments.add_argument("target", choices=["lambda", "host"])
     arguments.add_argument("names", nargs="*", help="a logical id, and for one artifact a destination folder")
     arguments.add_argument("--all", action="store_true", help="every function and the layer")
+    arguments.add_argument("--zip", action="store_true", help="with --all: archives, and print their paths")
+    arguments.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
     given = arguments.parse_args()
     target = aws_lambda() if given.target == "lambda" else host()
     try:
         if given.all:
             extra = [RUNTIME] if target.name == "host" else []
             for name in [LAYER, *functions(ROOT), *extra]:
-                print(build(ROOT, target, name))
+                artifact = build(given.root, target, name)
+                print(archive(artifact) if given.zip and name != RUNTIME else artifact)
         elif len(given.names) in {1, 2}:
-            artifact = build(ROOT, target, given.names[0])
+            artifact = build(given.root, target, given.names[0])
             if len(given.names) == 2:
                 shutil.copytree(artifact, given.names[1], dirs_exist_ok=True)
         else:
