@@ -238,7 +238,9 @@ def _build(root: Path, interpreter: Path) -> dict[str, Path]:
 
 def _environment(root: Path, *python_path: str) -> dict[str, str]:
     """What a child may know of this machine: no AWS profile, no key, no endpoint of the person's own."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "UV_CACHE_DIR") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "UV_CACHE_DIR") if name in os.environ
+    }
     proxies = {name: value for name, value in os.environ.items() if name.lower() in _INDEX_SETTINGS}
     return {
         **kept,
@@ -436,7 +438,9 @@ def _create_or_update(cloudformation: CloudFormationClient, url: str, values: di
             return
         raise StackFailed(f"CloudFormation refused template.yaml: {refused}") from refused
     deadline = time.monotonic() + 120
-    while (state := cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]).endswith("_PROGRESS"):
+    while (state := cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]).endswith(
+        "_PROGRESS"
+    ):
         if time.monotonic() > deadline:
             raise StackFailed(f"the stack is still {state} after two minutes")
         time.sleep(0.03)
