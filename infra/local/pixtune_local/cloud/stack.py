@@ -238,7 +238,9 @@ def _build(root: Path, interpreter: Path) -> dict[str, Path]:
 
 def _environment(root: Path, *python_path: str) -> dict[str, str]:
     """What a child may know of this machine: no AWS profile, no key, no endpoint of the person's own."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "UV_CACHE_DIR") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "UV_CACHE_DIR") if name in os.environ
+    }
     proxies = {name: value for name, value in os.environ.items() if name.lower() in _INDEX_SETTINGS}
     return {
         **kept,
@@ -369,10 +371,9 @@ def _deploy(root: Path, info: StackInfo, archives: dict[str, Path]) -> StackInfo
 
     def upload(match: re.Match[str]) -> str:
         label, relative = match[1], match[2].rstrip("/")
-        if label == "DefinitionUri":
-            source = root / relative
-        else:
-            source = archives[_logical_id(relative)]
+        source = root / relative if label == "DefinitionUri" else archives.get(_logical_id(relative))
+        if source is None or not source.is_file():
+            raise StackFailed(f"template.yaml names {relative}, and nothing was built from it: is it in the project?")
         content = source.read_bytes()
         key = f"{source.name}-{_short_hash(content)}"
         s3.put_object(Bucket=DEPLOYMENT_BUCKET, Key=key, Body=content)
@@ -436,7 +437,9 @@ def _create_or_update(cloudformation: CloudFormationClient, url: str, values: di
             return
         raise StackFailed(f"CloudFormation refused template.yaml: {refused}") from refused
     deadline = time.monotonic() + 120
-    while (state := cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]).endswith("_PROGRESS"):
+    while (state := cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]).endswith(
+        "_PROGRESS"
+    ):
         if time.monotonic() > deadline:
             raise StackFailed(f"the stack is still {state} after two minutes")
         time.sleep(0.03)
