@@ -371,10 +371,9 @@ def _deploy(root: Path, info: StackInfo, archives: dict[str, Path]) -> StackInfo
 
     def upload(match: re.Match[str]) -> str:
         label, relative = match[1], match[2].rstrip("/")
-        if label == "DefinitionUri":
-            source = root / relative
-        else:
-            source = archives[_logical_id(relative)]
+        source = root / relative if label == "DefinitionUri" else archives.get(_logical_id(relative))
+        if source is None or not source.is_file():
+            raise StackFailed(f"template.yaml names {relative}, and nothing was built from it: is it in the project?")
         content = source.read_bytes()
         key = f"{source.name}-{_short_hash(content)}"
         s3.put_object(Bucket=DEPLOYMENT_BUCKET, Key=key, Body=content)
