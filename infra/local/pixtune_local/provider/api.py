@@ -55,6 +55,10 @@ def _load(path: Path) -> Model:
     return Model.load(path)
 
 
+def _expired(file: Document, now: float) -> bool:
+    return file["expires_at"] is not None and bool(file["expires_at"] < now)
+
+
 def _integer(request: Request, name: str, default: int, most: int) -> int:
     text = request.query_params.get(name, str(default))
     if not text.isdigit() or not 1 <= int(text) <= most:
@@ -98,7 +102,7 @@ class Api:
 
     def _file(self, key: str) -> Document:
         file = self.store.get("file", key)
-        if file is None or (file["expires_at"] or time.time()) < time.time():
+        if file is None or _expired(file, time.time()):
             raise Refused(f"No such File object: {key}", status=404, param="id")
         return file
 
@@ -141,7 +145,7 @@ class Api:
         files = [
             file
             for file in self.store.all("file", newest_first=newest_first)
-            if purpose in (None, file["purpose"]) and (file["expires_at"] or now) >= now
+            if purpose in (None, file["purpose"]) and not _expired(file, now)
         ]
         return _page(request, files, 10_000, 10_000)
 
