@@ -14,9 +14,8 @@ _SHORT_SIDE = 768
 # Text is estimated: English runs at about four bytes a token, other scripts and digits at fewer, and word counters
 # (the local provider's) at more. Each piece of text is at least one token.
 _BYTES_PER_TOKEN = Band(low=7, mid=4, high=2.5)
-# What the chat format adds to each message, and once to each reply; the high reading allows for role and name.
-_PER_MESSAGE = Band(3, 3, 5)
-_PER_REPLY = 3
+# What the chat format adds to each message and once to a reply. Low: as if the last message's were the reply's.
+_PER_MESSAGE, _PER_REPLY = Band(3, 3, 5), Band(0, 3, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +87,4 @@ def text_band(text: str) -> Band:
 
 def framing_band(messages: int) -> Band:
     """What the chat format adds to an exchange of this many messages."""
-    return _PER_MESSAGE * messages + Band(_PER_REPLY, _PER_REPLY, _PER_REPLY)
+    return _PER_MESSAGE * messages + _PER_REPLY

@@ -11,8 +11,9 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
+from pixtune.costs.estimate import REPLY_MARGIN
 from pixtune.errors import ProviderRefused, ProviderUnavailable
 from pixtune.examples.rows import Row
 from pixtune.providers import chat_rows
@@ -39,7 +40,7 @@ _CREATE_SECONDS = 60.0  # the launch protocol's quiet window is longer than this
 _READ_SECONDS = 30.0
 _ANSWER_RETRIES = 5  # rate limits are ordinary while a test split is asked; each waits as the provider says
 _NOT_LISTED_SECONDS = 15  # a finished model may answer 404 for some minutes
-_ANSWER_MARGIN = 256  # tokens a reply may have beyond the bytes of the expected one: bounds what a ramble costs
+
 
 _STATES = {
     "validating_files": JobState.VALIDATING,
@@ -107,7 +108,7 @@ class OpenAIShapedProvider:
     def render(self, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
         return chat_rows.training_line(row, system, prompt, detail, read_image)
 
-    def upload(self, name: str, content: BinaryIO) -> str:
+    def upload(self, name: str, content: IO[bytes]) -> str:
         """As the port says. Files above `file_bytes` go in parts; an upload in parts expires after an hour."""
         size = content.seek(0, io.SEEK_END)
         content.seek(0)
@@ -250,7 +251,7 @@ class OpenAIShapedProvider:
                 model=model_id,
                 messages=cast("Iterable[ChatCompletionMessageParam]", messages),
                 temperature=0,
-                max_completion_tokens=len(expected.encode()) + _ANSWER_MARGIN,
+                max_completion_tokens=len(expected.encode()) + REPLY_MARGIN,
             )
         message = completion.choices[0].message
         usage = completion.usage
