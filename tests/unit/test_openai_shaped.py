@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import httpx2
 import pytest
+from tests.fakes.versions import JPEG, row
 
 from pixtune.errors import ProviderRefused, ProviderUnavailable
 from pixtune.providers.factory import provider_for
@@ -19,7 +20,6 @@ from pixtune.providers.limits import spec_for
 from pixtune.providers.openai_shaped import OpenAIShapedProvider, result_points
 from pixtune.providers.port import Activation, JobRequest, JobState, TrainingProvider
 from pixtune.training.run import Hyperparameters
-from tests.fakes.versions import JPEG, row
 
 SPEC = spec_for("openai", "gpt-4o-2024-08-06")
 REQUEST = JobRequest(
@@ -234,7 +234,10 @@ def test_metrics_come_from_the_events_by_step() -> None:
     ]
 
 
-CSV = b"\xef\xbb\xbfstep,train_loss,train_accuracy,valid_loss,validation_mean_token_accuracy\n1,0.9,0.5,,\n2,0.5,0.6,0.7,0.4\n,,,,\n"
+CSV = (
+    b"\xef\xbb\xbfstep,train_loss,train_accuracy,valid_loss,validation_mean_token_accuracy\n"
+    b"1,0.9,0.5,,\n2,0.5,0.6,0.7,0.4\n,,,,\n"
+)
 
 
 @pytest.mark.parametrize("content", [CSV, base64.b64encode(CSV)], ids=["csv", "base64 of csv"])
@@ -409,7 +412,9 @@ def test_a_model_is_asked_the_question_without_its_answer() -> None:
 
 
 def test_a_rate_limit_while_answering_is_waited_out() -> None:
-    answers = iter([httpx2.Response(429, headers={"retry-after-ms": "1"}, json={}), httpx2.Response(200, json=completion("3"))])
+    answers = iter(
+        [httpx2.Response(429, headers={"retry-after-ms": "1"}, json={}), httpx2.Response(200, json=completion("3"))]
+    )
     wire = Wire({"POST /chat/completions": lambda _: next(answers)})
     assert provider(wire).answer("ft:x", row("e1"), None, None, "high", lambda _: JPEG).text == "3"
 
@@ -423,4 +428,3 @@ def test_a_provider_needs_a_url_a_key_and_limits() -> None:
         provider_for("openai", SPEC.base_model, urls, {})
     with pytest.raises(ProviderRefused, match="gpt-4o-2024-08-06"):
         provider_for("openai", "gpt-9", urls, secrets)
-    assert provider_for("local", "local-vision-1", {"local": "http://l/v1"}, {})

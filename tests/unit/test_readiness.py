@@ -8,16 +8,17 @@ import sys
 from datetime import date
 
 import pytest
+from tests.fakes.runs import FakeRuns
+from tests.fakes.versions import KeptArtifacts, image, row, store_version
 
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import DatasetNotReady
 from pixtune.examples.annotation import Part, Turn
+from pixtune.examples.rows import Row
 from pixtune.providers.limits import all_specs, spec_for
 from pixtune.providers.readiness import problems
 from pixtune.training.readiness import check_readiness
 from pixtune.training.run import Hyperparameters, Run, TrainingSettings
-from tests.fakes.runs import FakeRuns
-from tests.fakes.versions import KeptArtifacts, image, row, store_version
 
 OPENAI = spec_for("openai", "gpt-4o-2024-08-06")
 TODAY = date(2026, 11, 22)
@@ -25,8 +26,8 @@ SETTINGS = TrainingSettings("openai", "gpt-4o-2024-08-06")
 GOOD = [row(f"e{n}") for n in range(10)]
 
 
-def paths(*rows: object, training: TrainingSettings = SETTINGS, today: date = TODAY) -> list[str]:
-    found = problems({"train": [*GOOD, *rows]}, DatasetSettings(), training, OPENAI, today)  # type: ignore[list-item]  # rows are Row; object keeps the call sites short
+def paths(*rows: Row, training: TrainingSettings = SETTINGS, today: date = TODAY) -> list[str]:
+    found = problems({"train": [*GOOD, *rows]}, DatasetSettings(), training, OPENAI, today)
     return [problem.path for problem in found]
 
 
@@ -75,7 +76,7 @@ def run_of(manifest_key: str | None, settings: TrainingSettings = SETTINGS) -> R
 def test_a_ready_version_leaves_its_estimate_on_the_run() -> None:
     artifacts, runs = KeptArtifacts(), FakeRuns()
     manifest = store_version(artifacts, {"train": GOOD, "test": [row("t1")]})
-    runs.put(run_of(manifest.key))
+    runs.records["run_1"] = run_of(manifest.key)
     check_readiness("run_1", runs, artifacts, TODAY)
     cost = runs.get("run_1").estimate
     assert cost is not None
@@ -88,7 +89,7 @@ def test_a_ready_version_leaves_its_estimate_on_the_run() -> None:
 def test_up_to_twenty_problems_are_listed_and_all_are_counted() -> None:
     artifacts, runs = KeptArtifacts(), FakeRuns()
     bad = [row(f"b{n}", answer=" ") for n in range(30)]
-    runs.put(run_of(store_version(artifacts, {"train": bad}).key))
+    runs.records["run_1"] = run_of(store_version(artifacts, {"train": bad}).key)
     with pytest.raises(DatasetNotReady) as raised:
         check_readiness("run_1", runs, artifacts, TODAY)
     message = str(raised.value)
@@ -113,6 +114,9 @@ def test_a_suffix_is_made_to_fit() -> None:
 
 
 def test_checking_needs_neither_the_providers_client_nor_an_image_library() -> None:
-    loaded = "import sys, pixtune.training.readiness, pixtune.providers.factory; print({'openai', 'PIL', 'boto3'} & set(sys.modules))"
+    loaded = (
+        "import sys, pixtune.training.readiness, pixtune.providers.factory; "
+        "print({'openai', 'PIL', 'boto3'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

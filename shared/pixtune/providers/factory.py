@@ -24,9 +24,9 @@ def provider_for(
             f"Provider {name!r} has no URL in this deployment.", f"Available: {offered}; or set it in PROVIDER_URLS."
         )
     key = secrets.get(name, {}).get("api_key", "")
-    if not key and spec.key_required:
+    if not key:
         raise ProviderRefused(
             f"There is no api_key for provider {name!r}.",
             f'Put {{"{name}": {{"api_key": "..."}}}} into the provider secret.',
         )
-    return OpenAIShapedProvider(spec, urls[name], key or "none")
+    return OpenAIShapedProvider(spec, urls[name], key)

@@ -72,7 +72,6 @@ class ProviderSpec:
     seed: bool
     validation_file: bool
     checkpoints_kept: int
-    key_required: bool
     quiet_window_seconds: int
     image_tokens: ImageTokenRule
     auto_epochs: AutoEpochs
