@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,12 @@ class Function:
     def fingerprint(self) -> str:
         """Another fingerprint means environments that started before must not serve."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
+
+
+def _label(name: str) -> str:
+    """What people call the function: its logical id, where CloudFormation made a name up around it."""
+    generated = re.fullmatch(r"[a-z0-9-]+?-([A-Z]\w*)-[0-9A-Za-z]{12,13}", name)
+    return generated[1] if generated else name
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,9 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.outcomes: queue.Queue[_Started | _Response | _Failure | _Exit] = queue.Queue()
         self.unanswered: str | None = None
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A killed environment hangs up in the middle of its call; its exit is reported elsewhere."""
 
     @property
     def address(self) -> str:
@@ -358,7 +368,7 @@ class LambdaPool:
         self._logs = logs
         self._endpoint_url = endpoint_url
         # Lambda would start a thousand; two cores are better served by a short queue.
-        self._per_function = per_function or 2 * (os.cpu_count() or 1)
+        self.per_function = per_function or 2 * (os.cpu_count() or 1)
         self._changed = threading.Condition()
         self._idle: dict[str, list[_Environment]] = {}
         self._busy: dict[str, list[_Environment]] = {}
@@ -384,16 +394,17 @@ class LambdaPool:
         return Answer(answer, failed, log, cold, took)
 
     def status(self) -> dict[str, Any]:
-        """Per function: process ids (those at work apart), counts since the start, and the log file."""
+        """Per function, by label: process ids (those at work apart), counts since the start, and the log file."""
         with self._changed:
             return {
-                name: {
+                _label(name): {
+                    "name": name,
                     "pids": [e.process.pid for e in self._idle.get(name, []) + self._busy.get(name, [])],
                     "busy": [e.process.pid for e in self._busy.get(name, [])],
-                    "log": str(self._logs / f"{name}.log"),
-                    **counts,
+                    "log": str(self._logs / f"{_label(name)}.log"),
+                    **self._counts.get(name, {"invocations": 0, "cold_starts": 0, "errors": 0}),
                 }
-                for name, counts in self._counts.items()
+                for name in {*self._counts, *self._busy}
             }
 
     def close(self) -> None:
@@ -423,8 +434,8 @@ class LambdaPool:
                 if idle:
                     environment = idle.pop()
                     break
-                if len(self._busy.get(function.name, [])) < self._per_function:
-                    log = self._logs / f"{function.name}.log"
+                if len(self._busy.get(function.name, [])) < self.per_function:
+                    log = self._logs / f"{_label(function.name)}.log"
                     environment = _Environment(function, self._runtime, self._endpoint_url, log)
                     break
                 self._changed.wait()
