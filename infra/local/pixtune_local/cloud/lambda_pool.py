@@ -122,6 +122,10 @@ class _Exit:
     status: int
 
 
+class _Gone(Exception):
+    """The environment had ended before it could take the event: another one takes it."""
+
+
 class _RuntimeApi(ThreadingHTTPServer):
     """The Runtime API of one environment: `next`, `response`, `error` and `init/error`."""
 
@@ -305,9 +309,11 @@ class _Environment:
         with self._log_lock:
             self._captured.clear()
         deadline = time.monotonic() + max(INIT_LIMIT_SECONDS, function.timeout_seconds)
+        taken = False
         self._api.events.put(_Event(request_id, payload))
         try:
             while isinstance(outcome := self._api.outcomes.get(timeout=deadline - time.monotonic()), _Started):
+                taken = True
                 deadline = time.monotonic() + function.timeout_seconds
         except (queue.Empty, ValueError):
             self.stop()
@@ -323,6 +329,8 @@ class _Environment:
         if isinstance(outcome, _Failure):
             self.ready = not outcome.ends_process
             return {**outcome.document, "requestId": request_id}, True
+        if self.ready and not taken:
+            raise _Gone
         how = "signal: killed" if outcome.status < 0 else f"exit status {outcome.status}"
         said = f"RequestId: {request_id} Error: Runtime exited with error: {how}"
         return {"errorType": "Runtime.ExitError", "errorMessage": said}, True
@@ -380,18 +388,22 @@ class LambdaPool:
     def invoke(self, function: Function, event: Any, request_id: str | None = None) -> Answer:
         request_id = request_id or str(uuid.uuid4())
         payload = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-        with self._environment(function) as environment:
-            cold = not environment.ready
-            started = time.monotonic()
-            answer, failed = environment.invoke(payload, request_id)
-            took = (time.monotonic() - started) * 1000
-            log = environment.log()
-            with self._changed:
-                counts = self._counts.setdefault(function.name, {"invocations": 0, "cold_starts": 0, "errors": 0})
-                counts["invocations"] += 1
-                counts["cold_starts"] += cold
-                counts["errors"] += failed
-        return Answer(answer, failed, log, cold, took)
+        while True:
+            with suppress(_Gone), self._environment(function) as environment:
+                return self._invoke_in(environment, payload, request_id)
+
+    def _invoke_in(self, environment: _Environment, payload: bytes, request_id: str) -> Answer:
+        cold = not environment.ready
+        started = time.monotonic()
+        answer, failed = environment.invoke(payload, request_id)
+        took = (time.monotonic() - started) * 1000
+        with self._changed:
+            nothing = {"invocations": 0, "cold_starts": 0, "errors": 0}
+            counts = self._counts.setdefault(environment.function.name, nothing)
+            counts["invocations"] += 1
+            counts["cold_starts"] += cold
+            counts["errors"] += failed
+        return Answer(answer, failed, environment.log(), cold, took)
 
     def status(self) -> dict[str, Any]:
         """Per function, by label: process ids (those at work apart), counts since the start, and the log file."""
