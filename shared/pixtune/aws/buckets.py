@@ -1,0 +1,138 @@
+"""The two buckets. `Uploads`: what people dropped, read by version only. `Artifacts`: what we made, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def _code(error: ClientError) -> str:
+    return error.response["Error"]["Code"]
+
+
+_GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})  # the last: reading a delete marker
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUpload:
+    """An upload's bytes with what S3 says about them. metadata: the `x-amz-meta-*` values, lower-case names."""
+
+    body: bytes
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedUpload:
+    """The current version of a key in the uploads bucket. deleted: a delete marker is current."""
+
+    key: str
+    version_id: str
+    size: int
+    modified: datetime
+    deleted: bool
+
+
+class Uploads:
+    """The uploads bucket. Reads need s3:GetObjectVersion and s3:ListBucket (or a vanished object answers 403)."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def read(self, key: str, version_id: str) -> StoredUpload | None:
+        """The upload at exactly this version; None when that version is no longer there."""
+        try:
+            answer = self._client.get_object(Bucket=self.bucket, Key=key, VersionId=version_id)
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+        return StoredUpload(answer["Body"].read(), answer["Metadata"])
+
+    def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None:
+        """The upload's own metadata at this version; None when that version is no longer there."""
+        try:
+            return self._client.head_object(Bucket=self.bucket, Key=key, VersionId=version_id)["Metadata"]
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys that exist now (no delete markers) and start with `prefix`."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def current(self, prefix: str) -> Iterator[ListedUpload]:
+        """What is current for every key that starts with `prefix`, delete markers included."""
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+        for page in pages:
+            for version in page.get("Versions", []):
+                if version["IsLatest"]:
+                    yield ListedUpload(
+                        version["Key"], version["VersionId"], version["Size"], version["LastModified"], False
+                    )
+            for marker in page.get("DeleteMarkers", []):
+                if marker["IsLatest"]:
+                    yield ListedUpload(marker["Key"], marker["VersionId"], 0, marker["LastModified"], True)
+
+    def current_of(self, key: str) -> ListedUpload | None:
+        """What is current for one key; None when no version of it is left."""
+        return next((upload for upload in self.current(key) if upload.key == key), None)
+
+    def post_form(
+        self, key: str, fields: Mapping[str, str], max_bytes: int, expires_seconds: int
+    ) -> dict[str, Any]:  # Any: boto3's own {"url": str, "fields": {...}}
+        """A presigned POST that lets its holder upload exactly this key, with these exact form fields."""
+        conditions: list[Any] = [{name: value} for name, value in fields.items()]
+        conditions.append(["content-length-range", 1, max_bytes])
+        return self._client.generate_presigned_post(
+            self.bucket, key, Fields=dict(fields), Conditions=conditions, ExpiresIn=expires_seconds
+        )
+
+
+class Artifacts:
+    """The artifacts bucket: images, thumbs, rows, versions, reports, verdicts. Nothing here is ever rewritten."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def put_once(self, key: str, body: bytes, content_type: str) -> bool:
+        """Store `body` unless the key exists. True: stored now; False: it was there already, which is success."""
+        try:
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
+        except ClientError as error:
+            # A 409 (another writer is at work, and may yet fail) is raised: the caller's message comes again.
+            if _code(error) == "PreconditionFailed":
+                return False
+            raise
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes, or None when there is no such object."""
+        try:
+            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        for page in pages:
+            for item in page.get("Contents", []):
+                yield item["Key"]
+
+    def link(self, key: str, expires_seconds: int = 3600) -> str:
+        """A short-lived link for people."""
+        return self._client.generate_presigned_url(
+            "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=expires_seconds
+        )

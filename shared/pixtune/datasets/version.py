@@ -1,0 +1,87 @@
+"""A dataset version: a frozen, numbered, content-addressed cut of a dataset, and the settings it was cut under."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSettings:
+    """What `dataset.toml` (or the API) says; applied when a version is published, never baked into rows.
+
+    system: system text for rows that state none. prompt: asked where an annotation has no question.
+    detail: "high" or "low". provider, base_model: None means the deployment's default.
+    validation_share, test_share: of the examples that state no split.
+    """
+
+    system: str | None = None
+    prompt: str | None = None
+    detail: str = "high"
+    provider: str | None = None
+    base_model: str | None = None
+    validation_share: float = 0.1
+    test_share: float = 0.1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """One example of a version. images: SHA-256 of the converted pictures, in order."""
+
+    example_id: str
+    revision: int
+    digest: str
+    split: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a version holds and where. It lies beside the rows as `manifest.json`.
+
+    files: split -> artifacts key of its JSONL (a split without rows has no file). counts: split -> rows.
+    recipe: id of the preprocessing recipe, which has to be applied at inference too. repaired: rows the log lacked.
+    notes: things a person should know (code and detail), such as components with two stated splits.
+    """
+
+    dataset: str
+    version: int
+    digest: str
+    created_at: float
+    settings: DatasetSettings
+    recipe: str
+    counts: Mapping[str, int]
+    files: Mapping[str, str]
+    examples: tuple[ManifestEntry, ...]
+    repaired: int = 0
+    notes: tuple[Mapping[str, str], ...] = field(default_factory=tuple)
+
+    @property
+    def folder(self) -> str:
+        return f"versions/{self.dataset}/{self.version}-{self.digest[:16]}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.folder}/manifest.json"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Manifest:
+        values = dict(data)
+        values["settings"] = DatasetSettings.from_json(values["settings"])
+        values["examples"] = tuple(
+            ManifestEntry(**(entry | {"images": tuple(entry["images"])})) for entry in values["examples"]
+        )
+        values["notes"] = tuple(values["notes"])
+        return cls(**values)

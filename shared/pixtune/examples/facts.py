@@ -1,0 +1,229 @@
+"""Facts: what the gate and the readers tell append_rows, one JSON message each. Values only; no IO.
+
+Image facts and annotation facts travel through a queue each, and the queue says what a message may claim:
+whatever took over a decoder can speak about images, never about annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pixtune.events.s3 import Change, Generation
+from pixtune.examples.annotation import Annotation
+from pixtune.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ImageData:
+    """A converted image as the tables and rows know it.
+
+    sha256: of the converted bytes (they lie at `images/{sha256}.{jpg|png}`). format: "jpeg" or "png". size: bytes.
+    width, height: pixels, upright. source_*: of the upload, before conversion. orientation: EXIF's 1 to 8.
+    brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex digits. recipe: the recipe's id.
+    """
+
+    sha256: str
+    format: str
+    width: int
+    height: int
+    size: int
+    source_sha256: str
+    source_format: str
+    source_width: int
+    source_height: int
+    orientation: int
+    brightness: float
+    dhash: str
+    recipe: str
+
+    @property
+    def key(self) -> str:
+        """Where the bytes lie in the artifacts bucket."""
+        return f"images/{self.sha256}.{'jpg' if self.format == 'jpeg' else self.format}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ImageData:
+        """Raises KeyError or ValueError when a field is missing or not of its type (a decoder may lie)."""
+        values: dict[str, Any] = {}
+        for name, kind in (
+            [(n, str) for n in ("sha256", "format", "source_sha256", "source_format", "dhash", "recipe")]
+            + [(n, int) for n in ("width", "height", "size", "source_width", "source_height", "orientation")]
+            + [("brightness", float)]
+        ):
+            values[name] = kind(data[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFact:
+    """`change` PUT: this upload is this image, or was rejected. DELETED, ARCHIVED: it is gone. RECHECK: look again.
+
+    sequencer: padded, and empty exactly when the fact answers a reconcile; then `expected` is what the table
+    showed when the reconcile was asked for (None: no item). annotated: the object carries `pixtune-*` metadata,
+    which read_annotations should look at; a hint, never the annotation itself.
+    """
+
+    dataset: str
+    key: str
+    change: Change
+    version_id: str = ""
+    sequencer: str = ""
+    expected: Generation | None = None
+    verdict: Verdict | None = None
+    image: ImageData | None = None
+    size: int = 0
+    annotated: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": "image",
+            "dataset": self.dataset,
+            "key": self.key,
+            "change": self.change.value,
+            "version_id": self.version_id,
+            "sequencer": self.sequencer,
+            "expected": self.expected.to_json() if self.expected else None,
+            "verdict": self.verdict.to_json() if self.verdict else None,
+            "image": self.image.to_json() if self.image else None,
+            "size": self.size,
+            "annotated": self.annotated,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ImageFact:
+        """Raises KeyError or ValueError when `data` is no image fact."""
+        if data["kind"] != "image":
+            raise ValueError(f"Expected an image fact, found {data['kind']!r}")
+        return cls(
+            data["dataset"],
+            data["key"],
+            Change(data["change"]),
+            data["version_id"],
+            data["sequencer"],
+            Generation.from_json(data["expected"]) if data["expected"] else None,
+            Verdict.from_json(data["verdict"]) if data["verdict"] else None,
+            ImageData.from_json(data["image"]) if data["image"] else None,
+            int(data["size"]),
+            bool(data["annotated"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an annotation comes from: a file of the uploads bucket (`file`) or an image's own metadata (`object`),
+    at one generation. `expected` as in ImageFact."""
+
+    type: str
+    key: str
+    version_id: str
+    sequencer: str
+    expected: Generation | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": self.type,
+            "key": self.key,
+            "version_id": self.version_id,
+            "sequencer": self.sequencer,
+            "expected": self.expected.to_json() if self.expected else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Source:
+        return cls(
+            data["type"],
+            data["key"],
+            data["version_id"],
+            data["sequencer"],
+            Generation.from_json(data["expected"]) if data["expected"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationFact:
+    """What one source says about one example. More than one annotation: the source contradicts itself.
+
+    images: upload keys, in order. where: the place in the file ("line 12"), for people.
+    """
+
+    dataset: str
+    source: Source
+    example_id: str
+    images: tuple[str, ...]
+    annotations: tuple[Annotation, ...]
+    where: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": "annotation",
+            "dataset": self.dataset,
+            "source": self.source.to_json(),
+            "example_id": self.example_id,
+            "images": list(self.images),
+            "annotations": [annotation.to_json() for annotation in self.annotations],
+            "where": self.where,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> AnnotationFact:
+        return cls(
+            data["dataset"],
+            Source.from_json(data["source"]),
+            data["example_id"],
+            tuple(data["images"]),
+            tuple(Annotation.from_json(annotation) for annotation in data["annotations"]),
+            data["where"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFact:
+    """The closing fact of a source: it has `rows` examples at this generation, and this verdict.
+
+    stems: stems this file names images by (a sidecar `a.json` speaks for `a.*`); append_rows asks for the file
+    to be read again when an image with such a stem comes or goes. resolved: the image keys it found for them.
+    settings: the content of dataset.toml, when that is what it is.
+    """
+
+    dataset: str
+    source: Source
+    change: Change
+    rows: int = 0
+    verdict: Verdict | None = None
+    size: int = 0
+    stems: tuple[str, ...] = ()
+    resolved: tuple[str, ...] = ()
+    settings: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": "source",
+            "dataset": self.dataset,
+            "source": self.source.to_json(),
+            "change": self.change.value,
+            "rows": self.rows,
+            "verdict": self.verdict.to_json() if self.verdict else None,
+            "size": self.size,
+            "stems": list(self.stems),
+            "resolved": list(self.resolved),
+            "settings": dict(self.settings) if self.settings is not None else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SourceFact:
+        return cls(
+            data["dataset"],
+            Source.from_json(data["source"]),
+            Change(data["change"]),
+            int(data["rows"]),
+            Verdict.from_json(data["verdict"]) if data["verdict"] else None,
+            int(data["size"]),
+            tuple(data["stems"]),
+            tuple(data["resolved"]),
+            data["settings"],
+        )

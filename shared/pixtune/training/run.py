@@ -1,0 +1,163 @@
+"""A training run: our record of one training, its settings and what is known of it so far. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from pixtune.examples.rows import canonical
+
+
+class RunStatus(StrEnum):
+    """JOINED: another run already does, or did, exactly this training; `joined` names it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    JOINED = "joined"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """None: the provider's own default."""
+
+    n_epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate_multiplier: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """What to train, as asked for. again: train even though the same training was done before."""
+
+    provider: str
+    base_model: str
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    seed: int | None = None
+    again: bool = False
+    nonce: str = ""  # with `again`: what makes this training another one (the request's key)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrainingSettings:
+        return cls(**{**data, "hyperparameters": Hyperparameters(**data["hyperparameters"])})
+
+    def digest(self) -> str:
+        """Equal settings, equal digest (32 hex digits)."""
+        return sha256(canonical(self.to_json()).encode()).hexdigest()[:32]
+
+
+def training_id(version_digest: str, settings: TrainingSettings) -> str:
+    """What is trained on what, and how: version digest, provider, base model, hyperparameters, seed."""
+    return "trn_" + sha256(f"{version_digest}\n{settings.digest()}".encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed. code: stable (an error class's `code`); cause: what happened; fix: what to do."""
+
+    code: str
+    cause: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run. Times are Unix seconds (float); digests hex; money in US dollars.
+
+    stage: the state-machine state it was last seen in. fence: rises with every launch attempt; writes about the
+    launch are conditional on it. intent_at: when a create was last about to be sent; set and no provider_job_id
+    means the outcome is unknown. files: "training" / "validation" -> the provider's file id.
+    steps: checkpoints to evaluate, 0 being the base model. estimate: tokens and cost, low, mid, high.
+    turn, task_token: the polling turn that waits now. promotion: what promote_model decided and why.
+    """
+
+    run_id: str
+    dataset: str
+    settings: TrainingSettings
+    requested_at: float
+    door: str  # "api", "event" or "marker"
+    request_key: str
+    attempt: int = 1
+    status: RunStatus = RunStatus.QUEUED
+    stage: str = "Requested"
+    deadline_at: float = 0.0
+    version: int | None = None
+    version_digest: str | None = None
+    manifest_key: str | None = None
+    training_id: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    fence: int = 0
+    intent_at: float | None = None
+    provider_job_id: str | None = None
+    provider_status: str | None = None
+    trained_tokens: int | None = None
+    joined: str | None = None
+    steps: tuple[int, ...] = ()
+    chosen_step: int | None = None
+    model_version: int | None = None
+    promotion: Mapping[str, Any] | None = None
+    estimate: Mapping[str, Any] | None = None
+    report_key: str | None = None
+    turn: int = 0
+    task_token: str | None = None
+    failure: Failure | None = None
+    ended_at: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return values | {
+            "settings": self.settings.to_json(),
+            "status": self.status.value,
+            "files": dict(self.files),
+            "steps": list(self.steps),
+            "failure": asdict(self.failure) if self.failure else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Run:
+        """Unknown names are left out, so that an item may carry keys of its own."""
+        known = {item.name for item in fields(cls)}
+        values = {name: value for name, value in data.items() if name in known}
+        values["settings"] = TrainingSettings.from_json(values["settings"])
+        values["status"] = RunStatus(values["status"])
+        values["steps"] = tuple(values.get("steps") or ())
+        if values.get("failure"):
+            values["failure"] = Failure(**values["failure"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model saved on the way. step 0 is the untrained base model, kept here to be evaluated like the others.
+
+    metrics: OpenAI's metric names (train_loss, valid_loss, full_valid_loss, ...); any may be missing.
+    score: share of test examples answered exactly, 0 to 1; None before it is evaluated.
+    evaluation_key: where the answers and slice scores lie in the artifacts bucket.
+    """
+
+    run_id: str
+    step: int
+    model_id: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    score: float | None = None
+    evaluation_key: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {"metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Checkpoint:
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in known})
