@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
-from typing import Any
 
 from PIL import Image, ImageCms
 from PIL.ImageFile import ImageFile
@@ -22,6 +20,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from pixtune.examples.facts import ImageData
 from pixtune.images import libjpeg
+from pixtune.images.converted import Converted
 from pixtune.images.gate import MAX_PIXELS, Header, inspect
 from pixtune.images.recipe import Recipe
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
@@ -45,28 +44,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """What became of a picture: the verdict and, unless rejected, the image with its bytes and its thumbnail.
-
-    thumb: a JPEG that fits 256 × 256 pixels. The JSON form leaves both kinds of bytes out.
-    """
-
-    verdict: Verdict
-    image: ImageData | None = None
-    content: bytes = b""
-    thumb: bytes = b""
-
-    def to_json(self) -> dict[str, Any]:
-        return {"verdict": self.verdict.to_json(), "image": self.image.to_json() if self.image else None}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any], content: bytes = b"", thumb: bytes = b"") -> Converted:
-        """Raises KeyError or ValueError when `data` is not what `to_json` made."""
-        image = ImageData.from_json(data["image"]) if data["image"] else None
-        return cls(Verdict.from_json(data["verdict"]), image, content, thumb)
 
 
 def convert(data: bytes, recipe: Recipe) -> Converted:
@@ -101,15 +78,16 @@ def _decode(data: bytes, header: Header, recipe: Recipe) -> Converted:
         raise ValueError(f"two headers disagree about its size: {picture.size} and {header.width}×{header.height}")
     target = recipe.fit(*picture.size)  # of the picture as stored; turning comes last
     orientation = _orientation(picture)
+    repairs: list[str] = []
+    notes: list[Note] = []
     profile = picture.info.get("icc_profile")
     if header.format == "jpeg":
         picture.draft("RGB", target)
         picture.load()
         notes = _objections(data, header)
-        small, repairs = picture.resize(target, Image.Resampling.BICUBIC), []
+        small = picture.resize(target, Image.Resampling.BICUBIC)
     else:
         picture.load()
-        notes = []
         flat, repairs = _flatten(picture, header.bits)
         small = flat.resize(target, Image.Resampling.LANCZOS, reducing_gap=1.5)
     del picture
@@ -195,7 +173,9 @@ def _high_bytes(picture: Image.Image) -> Image.Image:
     """A 16-bit grey picture by its high bytes; Pillow's own conversion clips at 255 instead of scaling."""
     if picture.mode == "I":
         picture = picture.convert("I;16")
-    return Image.frombytes("L", picture.size, picture.tobytes(), "raw", "L;16B" if picture.mode == "I;16B" else "L;16")
+    return Image.frombytes(
+        "L", picture.size, picture.tobytes(), "raw", "L;16B" if picture.mode == "I;16B" else "L;16"
+    )
 
 
 def _to_srgb(small: Image.Image, profile: object) -> tuple[Image.Image, list[str]]:
@@ -241,7 +221,7 @@ def _brightness(luma: Image.Image) -> float:
 
 
 def _dhash(luma: Image.Image) -> str:
-    """A 64-bit difference hash as 16 hex digits: whether each of 9 × 8 cells is brighter than the one to its right."""
+    """A 64-bit difference hash, 16 hex digits: is each of 9 × 8 cells brighter than the one to its right?"""
     cells = luma.resize((9, 8), Image.Resampling.BOX).tobytes()
     bits = 0
     for row in range(8):

@@ -10,9 +10,10 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pixtune.verdicts import Code, Verdict, rejected
+from pixtune.keys import is_junk
+from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
 
 MAX_UPLOAD_BYTES = 64 * 1024 * 1024
 MIN_SIDE = 16  # pixels; below one encoder block there is nothing to learn from
@@ -27,7 +28,7 @@ READ_HERE = "JPEG, PNG or WebP"
 # What a file begins with, for every other format a user may send; the names are for people.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (rb"GIF8[79]a", "GIF"),
-    (rb"BM.{4}\0\0\0\0", "BMP"),
+    (rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),
     (rb"II\*\0|MM\0\*|II\+\0\x08|MM\0\+\0\x08", "TIFF"),
     (rb".{4}ftyp(?:avif|avis)", "AVIF"),
     (rb".{4}ftyp(?:hei[cxms]|hev[cmx]|mif1|msf1)", "HEIC"),
@@ -47,8 +48,16 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 )
 _OTHER_FORMATS = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _SIGNATURES)
 
-_EXTENSIONS = {"jpeg": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "png": (".png", ".apng"), "webp": (".webp",)}
-_NAMED_FORMATS = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+_EXTENSIONS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "jpeg"),
+    **dict.fromkeys((".png", ".apng"), "png"),
+    ".webp": "webp",
+    ".gif": "gif",
+    ".bmp": "bmp",
+    **dict.fromkeys((".tif", ".tiff"), "tiff"),
+    **dict.fromkeys((".heic", ".heif"), "heic"),
+    ".avif": "avif",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,16 @@ class Header:
     bad_icc: bool = False
 
 
-def refuse_size(size: int) -> Verdict | None:
-    """The verdict that a number of bytes alone earns, or None; asked before a byte is read."""
+def refuse(key: str, size: int) -> Verdict | None:
+    """The verdict that a name and a number of bytes alone earn, or None; asked before a byte is read."""
+    if is_junk(key):
+        return rejected(
+            Code.JUNK_FILE, f"{key.rsplit('/', 1)[-1]} is a file an operating system leaves behind.", "Leave it out."
+        )
+    return _refuse_size(size)
+
+
+def _refuse_size(size: int) -> Verdict | None:
     if size == 0:
         return rejected(Code.EMPTY_FILE, "The file has 0 bytes.", "Upload the picture again.")
     if size > MAX_UPLOAD_BYTES:
@@ -83,18 +100,33 @@ def refuse_size(size: int) -> Verdict | None:
     return None
 
 
-def extension_format(key: str) -> str | None:
-    """The format a name's extension claims ("jpeg", ".gif", ...), or None when it claims none we know."""
+def named(verdict: Verdict, key: str, source_format: str) -> Verdict:
+    """The verdict on a usable picture of `source_format`, given its name: one that claims another format is noted.
+
+    Apart from the rest of the verdict, which follows from the bytes and is kept under their hash.
+    """
+    claimed = _claimed_format(key)
+    if claimed is None or claimed == source_format:
+        return verdict
+    repair = f"read as the {source_format.upper()} it is"
+    note = Note(Code.WRONG_EXTENSION, f"The name claims {claimed}, the content is {source_format}.")
+    return replace(
+        verdict,
+        outcome=Outcome.FIXED,
+        code=Code.CONVERTED,
+        detail="; ".join(filter(None, (verdict.detail, repair))),
+        warnings=(*verdict.warnings, note),
+    )
+
+
+def _claimed_format(key: str) -> str | None:
     name = key.lower()
-    for format_, suffixes in _EXTENSIONS.items():
-        if name.endswith(suffixes):
-            return format_
-    return next((suffix for suffix in _NAMED_FORMATS if name.endswith(suffix)), None)
+    return next((format_ for suffix, format_ in _EXTENSIONS.items() if name.endswith(suffix)), None)
 
 
 def inspect(data: bytes) -> Header | Verdict:
     """Read the header of `data`: either what it says, or why the file is rejected. Never raises."""
-    refusal = refuse_size(len(data))
+    refusal = _refuse_size(len(data))
     if refusal:
         return refusal
     try:
@@ -251,7 +283,7 @@ def _jpeg(data: bytes) -> Header | Verdict:
 
 
 def _png(data: bytes) -> Header | Verdict:
-    at, header, frames = 8, None, 1
+    at, header, frames, framed = 8, None, 0, False
     while True:
         if at + 8 > len(data):
             return _truncated("the picture: its end marker is missing" if header else "its header")
@@ -260,17 +292,21 @@ def _png(data: bytes) -> Header | Verdict:
         if after > len(data):
             return _truncated(f"its {name.decode('latin-1')} chunk")
         # A flag bit in the first letter says whether a reader may do without the chunk.
-        if not name[0] & 0x20:
-            stated = int.from_bytes(data[after - 4 : after], "big")
-            if zlib.crc32(memoryview(data)[at + 4 : after - 4]) != stated:
-                return _corrupt(f"The checksum of the PNG's {name.decode('latin-1')} chunk does not match its data.")
+        needed, stated_sum = not name[0] & 0x20, int.from_bytes(data[after - 4 : after], "big")
+        if needed and zlib.crc32(memoryview(data)[at + 4 : after - 4]) != stated_sum:
+            return _corrupt(f"The checksum of the PNG's {name.decode('latin-1')} chunk does not match its data.")
         if header is None:
             if name != b"IHDR" or length != 13:
                 return _corrupt("A PNG whose first chunk is no IHDR.")
             width, height, bits = struct.unpack_from(">IIB", data, body)
             header = Header("png", width, height, bits=bits)
         elif name == b"acTL" and length == 8:
-            (frames,) = struct.unpack_from(">I", data, body)
+            (stated,) = struct.unpack_from(">I", data, body)
+            frames = stated if stated < 2**31 else 0  # as the specification says; a reader then sees one picture
+        elif name == b"fcTL":
+            framed = True
+        elif name == b"fdAT" and frames and not framed:
+            return _corrupt("An animated PNG with frame data that no frame header describes.")
         elif name == b"IEND":
             break
         at = after
