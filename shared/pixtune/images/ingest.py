@@ -127,7 +127,7 @@ class Gate:
             return replace(fact, verdict=refusal)
         upload = self.uploads.read(event.key, fact.version_id)
         if upload is None:  # superseded: what is current now, another event or a reconcile will say
-            return ImageFact(fact.dataset, event.key, Change.RECHECK)
+            return ImageFact(dataset, event.key, Change.RECHECK)
         recipe = Recipe.from_json(event.recipe) if event.recipe else Recipe.default()
         converted = self._converted(upload.body, recipe)
         image, verdict = converted.image, converted.verdict
