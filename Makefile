@@ -34,3 +34,45 @@ locks: | $(filter .tools/bin/uv,$(UV))  ## compile the hash-pinned locks again f
 
 help:  ## this list
 	@awk -F ':.*##' '/^[a-z0-9-]+:.*##/ {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo test up down status lint typecheck unit e2e sam build bench soak clean
+demo: setup  ## the main job, end to end, on this machine (KEEP=1 leaves it running)
+	$(BIN)/pixtune demo $(if $(KEEP),--keep)
+
+up: setup  ## start the local cloud with the stack deployed, and the local provider
+	$(BIN)/pixtune up
+
+down:  ## stop what `up` started
+	$(BIN)/pixtune down
+
+status:  ## what runs, and where it listens
+	$(BIN)/pixtune status
+
+test: setup lint unit sam e2e  ## everything that has to hold
+
+lint: setup  ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup  ## unit, integration (moto), workflow and architecture tests
+	$(BIN)/pytest tests/architecture tests/unit tests/integration tests/workflow -n 2 --dist worksteal
+
+e2e: setup  ## the whole path on the local cloud
+	$(BIN)/pytest tests/e2e
+
+sam: .venv-sam/.stamp  ## sam validate --lint and sam build
+	AWS_DEFAULT_REGION=us-east-1 .venv-sam/bin/sam validate --lint
+	AWS_DEFAULT_REGION=us-east-1 .venv-sam/bin/sam build
+
+build: sam  ## the packages that sam deploy takes (in .aws-sam/build)
+
+bench: setup  ## side-by-side measurements; nothing here asserts a time
+	$(BIN)/python -m tests.benchmarks
+
+soak: setup  ## the simulations at their full length
+	PIXTUNE_SOAK=1 $(BIN)/pytest tests/unit -k simulation -n 2
+
+clean:  ## remove what was installed and built
+	rm -rf .venv .venv-cloud .venv-sam .aws-sam .pixtune .tools

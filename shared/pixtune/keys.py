@@ -36,15 +36,14 @@ def is_folder_marker(key: str, size: int) -> bool:
 
 
 def is_ready_marker(key: str) -> bool:
-    return key.rsplit("/", 1)[-1] == READY_MARKER
+    """Whether the object asks for training instead of being an upload (same rule as the event routes)."""
+    return key.endswith("/" + READY_MARKER)
 
 
 def is_annotation(key: str) -> bool:
     """Whether the upload is read by read_annotations (same rule as the event routes)."""
-    name = key.rsplit("/", 1)[-1]
-    return name == SETTINGS_FILE or name.endswith(
-        ANNOTATION_SUFFIXES + tuple(suffix.upper() for suffix in ANNOTATION_SUFFIXES)
-    )
+    upper = tuple(suffix.upper() for suffix in ANNOTATION_SUFFIXES)
+    return key.endswith(("/" + SETTINGS_FILE, *ANNOTATION_SUFFIXES, *upper))
 
 
 def stem_of(key: str) -> str:
