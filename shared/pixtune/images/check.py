@@ -71,7 +71,7 @@ def check_folder(
 
     def check(path: Path) -> CheckedFile:
         name = path.relative_to(folder).as_posix()
-        if check_annotation and is_annotation(name):
+        if check_annotation and is_annotation(_key(name)):
             return CheckedFile(name, check_annotation(path))
         refusal = refuse(name, path.stat().st_size)
         if refusal:
@@ -86,16 +86,21 @@ def check_folder(
             return CheckedFile(name, converted.verdict)
         return CheckedFile(name, named(converted.verdict, name, image.source_format), image.sha256)
 
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not is_ready_marker(path.name) and (check_annotation or not is_annotation(path.name))
-    )
+    def counts(path: Path) -> bool:
+        key = _key(path.relative_to(folder).as_posix())
+        return not is_ready_marker(key) and (check_annotation is not None or not is_annotation(key))
+
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and counts(path))
     seen: dict[str, str] = {}
     with ThreadPoolExecutor(len(sandboxes)) as pool:
         for checked in pool.map(check, paths):
             first = seen.setdefault(checked.sha256, checked.file) if checked.sha256 else checked.file
             yield checked if first == checked.file else _duplicate(checked, first)
+
+
+def _key(name: str) -> str:
+    """The key a file would have as an upload: the folder becomes a dataset."""
+    return f"dataset/{name}"
 
 
 def _duplicate(checked: CheckedFile, first: str) -> CheckedFile:

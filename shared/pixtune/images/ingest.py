@@ -107,9 +107,8 @@ class Gate:
 
     def fact_of(self, event: UploadEvent) -> ImageFact | None:
         """The fact an event comes to, its picture stored; None when it is about no upload (a folder's marker)."""
-        fact = ImageFact(
-            dataset_of(event.key) or NO_DATASET, event.key, event.change, event.version_id, event.sequencer
-        )
+        dataset = dataset_of(event.key) or NO_DATASET
+        fact = ImageFact(dataset, event.key, event.change, event.version_id, event.sequencer)
         size = event.size
         if event.change is Change.RECONCILE:
             current = self.uploads.current_of(event.key)

@@ -24,7 +24,7 @@ from threading import Lock
 from types import TracebackType
 from typing import IO, Any, Self
 
-from pixtune.errors import PixtuneError
+from pixtune.errors import DecoderNotStarted
 from pixtune.images.converted import Converted
 from pixtune.images.recipe import Recipe
 from pixtune.verdicts import Code, Outcome, rejected
@@ -38,10 +38,6 @@ START_SECONDS = 10.0
 MAX_ANSWER_BYTES = 12 * 1024 * 1024  # a picture of at most 10 MB and its thumbnail
 _MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 _PR_SET_DUMPABLE = 4
-
-
-class SandboxFault(PixtuneError):
-    """The decoder process does not start: our failure, never the picture's."""
 
 
 class _Died(Exception):
@@ -94,7 +90,7 @@ class _Worker:
         return self._process.pid
 
     def wait_until_ready(self) -> None:
-        """Raises SandboxFault when the process does not come up."""
+        """Raises DecoderNotStarted when the process does not come up."""
         if self._ready:
             return
         try:
@@ -103,7 +99,7 @@ class _Worker:
             self._ready = False
         if not self._ready:
             self.stop()
-            raise SandboxFault(
+            raise DecoderNotStarted(
                 f"The decoder process did not start (exit {self._process.returncode}). "
                 "Run `python -c 'import pixtune.images.convert'` in the same environment to see why."
             )
@@ -213,7 +209,7 @@ class Sandbox:
     def convert(self, data: bytes, recipe: Recipe) -> Converted:
         """Convert one picture, with one more try in a fresh worker when the worker dies of it.
 
-        Raises SandboxFault when no worker can be started.
+        Raises DecoderNotStarted when no worker can be started.
         """
         with self._lock:
             for _ in range(2):
