@@ -23,7 +23,7 @@ logger = Logger(service="append_rows")
 environment = Environment(os.environ)
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     append_rows = AppendRows(
         ExamplesTable(clients.dynamodb(), environment.examples_table),
         Artifacts(clients.s3(), environment.artifacts_bucket),

@@ -55,7 +55,8 @@ class ExamplesTable:
                 )
                 for item in map(from_item, answer["Responses"].get(self._table, [])):
                     found[Place(item["pk"], item["sk"])] = item
-                keys = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                left = answer.get("UnprocessedKeys", {})
+                keys = left[self._table]["Keys"] if self._table in left else []
                 if not keys:
                     break
                 time.sleep(pause)
@@ -63,7 +64,7 @@ class ExamplesTable:
                 raise TableRefused(f"{self._table} left {len(keys)} reads out, {_ROUNDS} times")
         return [found.get(place) for place in places]
 
-    def list(self, pk: str, prefix: str) -> Sequence[Item]:
+    def query(self, pk: str, prefix: str) -> Sequence[Item]:
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",

@@ -65,6 +65,9 @@ class _Work:
     error: Exception | None = None
 
 
+_Given = tuple[_Work, UploadItem | None]  # a message's work, and the item of its own upload as it was read
+
+
 @dataclass(frozen=True)
 class AppendRows:
     """The only writer of examples. each: how independent items are worked on, several at a time or one by one."""
@@ -119,7 +122,7 @@ class AppendRows:
                     hints[Place(pk, prefix + name)] = {"key": fact.source.key}
         self.examples.mark(hints)
 
-    def apply(self, given: tuple[_Work, UploadItem | None]) -> None:
+    def apply(self, given: _Given) -> None:
         """Write the fact's own item, and find the examples and messages that follow from it."""
         work, item = given
         fact = work.fact
@@ -148,7 +151,7 @@ class AppendRows:
             message = metadata_message(self.uploads_bucket, fact.key, fact.version_id, fact.sequencer, fact.expected)
             work.asks.append((self.annotations, message))
         work.touched = self._hinted(fact.dataset, places.refs(fact.dataset, fact.key))
-        sidecars = [hint["key"] for hint in self.examples.list(*places.stems(fact.dataset, fact.key))]
+        sidecars = [hint["key"] for hint in self.examples.query(*places.stems(fact.dataset, fact.key))]
         for sidecar in self._uploads([places.source(fact.dataset, "file", key) for key in sidecars]).values():
             self._read_again(work, sidecar)
 
@@ -187,14 +190,14 @@ class AppendRows:
     def _read_again(self, work: _Work, sidecar: UploadItem | None) -> None:
         if sidecar is None or not sidecar.stems:
             return
-        found = self.examples.list(*places.images_of_stem(sidecar.dataset, f"{sidecar.stems[0]}."))
+        found = self.examples.query(*places.images_of_stem(sidecar.dataset, f"{sidecar.stems[0]}."))
         because = must_be_read_again(sidecar, map(UploadItem.from_json, found))
         if because:
             message = reconcile_message(self.uploads_bucket, sidecar.key, sidecar.generation, because=because)
             work.asks.append((self.annotations, message))
 
     def _hinted(self, dataset: str, where: tuple[str, str]) -> set[Place]:
-        return {places.example(dataset, hint["key"]) for hint in self.examples.list(*where)}
+        return {places.example(dataset, hint["key"]) for hint in self.examples.query(*where)}
 
     def _uploads(self, wanted: Sequence[Place]) -> dict[Place, UploadItem | None]:
         items = self.examples.read(wanted)
@@ -315,10 +318,8 @@ def _own_place(fact: Fact) -> Place | None:
     return None
 
 
-def _caught(
-    apply: Callable[[tuple[_Work, UploadItem | None]], None],
-) -> Callable[[tuple[_Work, UploadItem | None]], None]:
-    def attempt(given: tuple[_Work, UploadItem | None]) -> None:
+def _caught(apply: Callable[[_Given], None]) -> Callable[[_Given], None]:
+    def attempt(given: _Given) -> None:
         try:
             apply(given)
         except Exception as error:  # noqa: BLE001  one fact's trouble must not hold back the others

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from pixtune.events.s3 import Change
+from pixtune.events.s3 import Change, Generation
 from pixtune.examples import places
 from pixtune.examples.annotation import Annotation
 from pixtune.examples.facts import AnnotationFact, ImageFact, Source, SourceFact
@@ -33,7 +33,7 @@ def image_after(item: UploadItem | None, fact: ImageFact) -> UploadItem | None:
     blank = UploadItem("image", fact.dataset, fact.key)
     if fact.change is Change.ARCHIVED:
         return _archived(item, blank, fact.sequencer)
-    if not _applies(item, fact.version_id, fact.sequencer, Source("", "", "", "", fact.expected)):
+    if not _applies(item, fact.sequencer, fact.expected):
         return None
     deleted = fact.change is Change.DELETED
     return replace(
@@ -57,7 +57,7 @@ def source_after(item: UploadItem | None, fact: SourceFact) -> UploadItem | None
     if fact.change is Change.ARCHIVED:
         return _archived(item, blank, source.sequencer)
     if source.type == "file":
-        applies = _applies(item, source.version_id, source.sequencer, source)
+        applies = _applies(item, source.sequencer, source.expected)
     else:  # an image's metadata: whether they are current, the image's own item says
         applies = item is None or item.sequencer <= source.order
     if not applies:
@@ -80,11 +80,11 @@ def source_after(item: UploadItem | None, fact: SourceFact) -> UploadItem | None
     )
 
 
-def _applies(item: UploadItem | None, version_id: str, sequencer: str, source: Source) -> bool:
+def _applies(item: UploadItem | None, sequencer: str, expected: Generation | None) -> bool:
     if sequencer:
         return item is None or is_newer(item, sequencer)
     # A reconcile minted no sequencer: it writes only over what its asker saw.
-    return (item.generation if item else None) == source.expected
+    return (item.generation if item else None) == expected
 
 
 def _archived(item: UploadItem | None, blank: UploadItem, sequencer: str) -> UploadItem | None:
@@ -140,10 +140,11 @@ def with_fact(example: ExampleItem, fact: AnnotationFact, current: UploadItem | 
 def _replaces(slot: Slot, source: Source, current: UploadItem | None) -> bool:
     if source.sequencer:
         return slot.order < source.sequencer
-    premise = (current.generation if current else None) == source.expected
-    return slot.order <= source.order and (
-        premise or (current is not None and current.version_id == source.version_id)
-    )
+    if slot.order > source.order:
+        return False
+    # Of two reconciles with one order, the one whose asker saw what is still there is the later.
+    generation = current.generation if current else None
+    return generation == source.expected or (generation is not None and generation.version_id == source.version_id)
 
 
 def is_live(slot: Slot, source: UploadItem | None) -> bool:
@@ -223,9 +224,9 @@ def _missing(item: UploadItem | None) -> str:
 def _left(example: ExampleItem, state: State) -> ExampleItem:
     """The example without a row: a tombstone when it ever had one."""
     example = replace(example, state=state)
-    return (
-        _with_row(example, Row(example.dataset, example.example_id, 0, deleted=True)) if example.revision else example
-    )
+    if not example.revision:
+        return example
+    return _with_row(example, Row(example.dataset, example.example_id, 0, deleted=True))
 
 
 def _with_row(example: ExampleItem, row: Row) -> ExampleItem:

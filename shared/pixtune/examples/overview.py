@@ -17,13 +17,13 @@ def all_uploads(table: Examples, dataset: str) -> Iterable[UploadItem]:
     """Every image and source of a dataset, deleted ones too."""
     for pk in places.partitions(dataset):
         for prefix in ("IMAGE#", "SOURCE#"):
-            yield from map(UploadItem.from_json, table.list(pk, prefix))
+            yield from map(UploadItem.from_json, table.query(pk, prefix))
 
 
 def all_examples(table: Examples, dataset: str) -> Iterable[ExampleItem]:
     """Every example that a source has spoken about, deleted ones too."""
     for pk in places.partitions(dataset):
-        for item in table.list(pk, "EXAMPLE#"):
+        for item in table.query(pk, "EXAMPLE#"):
             example = ExampleItem.from_json(item)
             if example.slots:
                 yield example
@@ -79,7 +79,7 @@ def upload(table: Examples, dataset: str, key: str) -> dict[str, Any] | None:
     item = UploadItem.from_json(found)
     metadata = UploadItem.from_json(own) if own else None
     hints = places.froms(dataset, "file", key) if kind == "file" else places.refs(dataset, key)
-    ids = [hint["key"] for hint in table.list(*hints)]
+    ids = [hint["key"] for hint in table.query(*hints)]
     examples = [
         ExampleItem.from_json(data)
         for data in table.read([places.example(dataset, example_id) for example_id in ids])

@@ -1,4 +1,4 @@
-"""What the join needs from the outside, as protocols; `aws.examples_table`, `aws.buckets` and fakes implement them."""
+"""What the join needs from the outside, as protocols; `aws.examples_table`, `aws.buckets` and fakes fit them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Examples(Protocol):
         """The items at these places, in this order; each is read on its own, not as one cut."""
         ...
 
-    def list(self, pk: str, prefix: str) -> Sequence[Item]:
+    def query(self, pk: str, prefix: str) -> Sequence[Item]:
         """All items of a partition whose sort key starts so, in its order. Each has `sk`."""
         ...
 
