@@ -6,11 +6,14 @@ PixtuneError
 ├── QueueRefused          a queue took only a part of a batch
 ├── BusRefused            the event bus took only a part of a batch
 ├── FenceLost             another attempt of the same run has taken over
+├── RunEnded              the run has ended already: what comes now changes nothing
+├── RequestConflict       a request's key came again with another body
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
 │   ├── DatasetNotReady       the version breaks the provider's limits
 │   ├── DatasetEmpty          no example is ready
 │   ├── ProviderRefused       the provider answered with a terminal refusal
+│   ├── BudgetExceeded        the month's budget has not enough left for this training
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
 └── ProviderUnavailable   the provider did not answer, or asked to come again later
@@ -43,6 +46,14 @@ class FenceLost(PixtuneError):
     """The run's fence moved on: a newer attempt owns it, this one must stop without writing."""
 
 
+class RunEnded(PixtuneError):
+    """The run has ended: its status is final until it is resumed."""
+
+
+class RequestConflict(PixtuneError):
+    """The same request key was used before for something else."""
+
+
 class RunFault(PixtuneError):
     """A training run cannot go on. `code` is stable, `fix` tells a person what to do."""
 
@@ -68,6 +79,10 @@ class DatasetEmpty(RunFault):
 
 class ProviderRefused(RunFault):
     code = "provider_refused"
+
+
+class BudgetExceeded(RunFault):
+    code = "budget_exceeded"
 
 
 class ProviderJobEnded(RunFault):
