@@ -77,7 +77,6 @@ class Run:
     """One training run. Times are Unix seconds (float); digests hex; money in US dollars.
 
     requested_at: when the newest of the requests it serves came; uploads up to then are awaited.
-    requested_at: when the newest of the requests it serves came; uploads up to then are awaited.
     stage: the state-machine state it was last seen in. fence: rises with every launch attempt; writes about the
     launch are conditional on it. deadline_at: set by the first launch of an attempt, 0 before.
     intent_at: when a create was last about to be sent; set and no provider_job_id means the outcome is unknown.
@@ -189,7 +188,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a training takes out of a budget when it is reserved: dollars, of `limit` dollars for `month` (2026-11)."""
+    """What a training takes out of a budget when it is reserved: dollars, of `limit` for `month` (2026-11)."""
 
     month: str
     dollars: float
