@@ -3,6 +3,8 @@
 PixtuneError
 ├── EventWithoutVersion   an S3 event for a bucket that is not versioned
 ├── SegmentNotStored      a batch's rows could not be stored; its messages come again
+├── TooMuchContention    an item was changed by others each time it was about to be written
+├── TableRefused         a table left out a part of a batch, many times
 ├── QueueRefused          a queue took only a part of a batch
 ├── BusRefused            the event bus took only a part of a batch
 ├── FenceLost             another attempt of the same run has taken over
@@ -32,6 +34,14 @@ class EventWithoutVersion(PixtuneError):
 
 class SegmentNotStored(PixtuneError):
     """The rows segment could not be stored."""
+
+
+class TooMuchContention(PixtuneError):
+    """Others were faster, many times in a row; the message comes again."""
+
+
+class TableRefused(PixtuneError):
+    """A batch call answered 200 and named what it left out, each time it was asked again."""
 
 
 class QueueRefused(PixtuneError):
