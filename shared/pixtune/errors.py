@@ -18,6 +18,9 @@ PixtuneError
 │   ├── BudgetExceeded        the month's budget has not enough left for this training
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
+├── AliasConflict         an alias is not at the version its mover has seen
+├── AliasRefused          an alias cannot be moved so; carries what to do
+├── UnknownModel          a dataset has no model version of that number
 └── ProviderUnavailable   the provider did not answer, or asked to come again later
 """
 
@@ -105,3 +108,27 @@ class RunDeadlinePassed(RunFault):
 
 class ProviderUnavailable(PixtuneError):
     """The provider did not answer, answered 5xx or 429: worth another try, later."""
+
+
+class AliasConflict(PixtuneError):
+    """The alias is at `present` (0: it does not exist), not where the caller has seen it."""
+
+    def __init__(self, dataset: str, alias: str, present: int) -> None:
+        super().__init__(f"Alias {alias} of {dataset} is at version {present}; read it again and decide anew.")
+        self.present = present
+
+
+class AliasRefused(PixtuneError):
+    """An alias cannot be moved in this way; `fix` tells what can be done."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(f"{message} {fix}")
+        self.message = message
+        self.fix = fix
+
+
+class UnknownModel(PixtuneError):
+    """There is no such model version."""
+
+    def __init__(self, dataset: str, number: int) -> None:
+        super().__init__(f"Dataset {dataset} has no model version {number}.")
