@@ -140,8 +140,9 @@ def _digest_of_inputs(root: Path, target: Target, name: str) -> str:
             *_sources(root / "functions" / _snake(name)),
         ]
     total = hashlib.sha256(repr((target, sys.version if target.name == "host" else "")).encode())
-    for path in [Path(__file__), *inputs]:
-        total.update(f"{path.name}\0{path.parent}\0".encode())
+    total.update(Path(__file__).read_bytes())
+    for path in inputs:
+        total.update(f"\0{path.relative_to(root)}\0".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
