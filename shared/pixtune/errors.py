@@ -9,6 +9,7 @@ PixtuneError
 ├── BusRefused            the event bus took only a part of a batch
 ├── FenceLost             another attempt of the same run has taken over
 ├── RunEnded              the run has ended already: what comes now changes nothing
+├── RunNotResumable       the run succeeded or joined another: there is nothing to resume
 ├── RequestConflict       a request's key came again with another body
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
@@ -61,6 +62,10 @@ class FenceLost(PixtuneError):
 
 class RunEnded(PixtuneError):
     """The run has ended: its status is final until it is resumed."""
+
+
+class RunNotResumable(PixtuneError):
+    """The run did not fail."""
 
 
 class RequestConflict(PixtuneError):

@@ -78,15 +78,15 @@ class FakeRuns:
         self.update(run_id, {**changes, "provider_job_id": job_id}, fence=fence)
         self.jobs[provider, job_id] = run_id
 
-    def settle(self, run_id: str, attempt: int, changes: Mapping[str, Any], *, release: bool) -> bool:
+    def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
         run = self.records[run_id]
-        if run.attempt != attempt or run.status.ended:
+        if run.fence != fence or run.status.ended:
             return False
         if release and run.training_id and self.holder(run.training_id) == run_id:
             _, charge = self.reservations.pop(run.training_id)
             if charge:
                 self.reserved[charge.month] -= charge.dollars
-        self._change(run_id, changes)
+        self._change(run_id, {**changes, "fence": fence + 1})
         return True
 
     def begin_attempt(self, run_id: str, ended_attempt: int, changes: Mapping[str, Any]) -> bool:

@@ -126,8 +126,9 @@ def test_no_fence_for_an_older_attempt_nor_for_an_ended_run(store: Store) -> Non
 
 def test_an_ended_run_keeps_its_status_until_it_is_resumed(store: Store) -> None:
     store.run("run_1")
-    assert store.runs.settle("run_1", 1, {"status": "failed", "ended_at": NOW}, release=True)
-    assert not store.runs.settle("run_1", 1, {"status": "cancelled"}, release=True)
+    assert store.runs.settle("run_1", {"status": "failed", "ended_at": NOW}, fence=0, release=True)
+    assert store.runs.get("run_1").fence == 1
+    assert not store.runs.settle("run_1", {"status": "cancelled"}, fence=1, release=True)
     with pytest.raises(RunEnded):
         store.runs.update("run_1", {"status": "succeeded"})
     store.runs.update("run_1", {"status": "failed"})
@@ -135,7 +136,8 @@ def test_an_ended_run_keeps_its_status_until_it_is_resumed(store: Store) -> None
     assert store.runs.begin_attempt("run_1", 1, {"attempt": 2, "status": "queued", "ended_at": None})
     assert not store.runs.begin_attempt("run_1", 1, {"attempt": 2, "status": "queued"})
     assert [(run.run_id, run.attempt) for run in store.runs.live()] == [("run_1", 2)]
-    assert not store.runs.settle("run_1", 1, {"status": "failed"}, release=True)
+    assert not store.runs.settle("run_1", {"status": "failed"}, fence=0, release=True)
+    assert store.runs.settle("run_1", {"status": "failed"}, fence=1, release=True)
 
 
 def test_a_training_is_held_by_one_run_and_taken_over_only_as_seen(store: Store) -> None:
@@ -162,10 +164,10 @@ def test_a_budget_is_charged_with_the_reservation_and_given_back_when_no_job_was
     with pytest.raises(BudgetExceeded):
         store.runs.reserve("run_2", "trn_2", fence=1, instead_of=None, charge=charge)
     assert store.runs.holder("trn_2") is None
-    assert store.runs.settle("run_1", 1, {"status": "failed"}, release=True)
+    assert store.runs.settle("run_1", {"status": "failed"}, fence=1, release=True)
     assert store.runs.holder("trn_1") is None
     assert store.runs.reserve("run_2", "trn_2", fence=1, instead_of=None, charge=charge)
-    assert store.runs.settle("run_2", 1, {"status": "failed"}, release=False)
+    assert store.runs.settle("run_2", {"status": "failed"}, fence=1, release=False)
     assert store.runs.holder("trn_2") == "run_2"
     store.run("run_3", "dogs"), store.runs.take_fence("run_3", 1)
     with pytest.raises(BudgetExceeded):

@@ -101,11 +101,13 @@ def launch(
     if run.status is RunStatus.JOINED:
         return Launch("joined")
     run = runs.take_fence(run_id, attempt)
+    started: dict[str, Any] = {"status": RunStatus.RUNNING.value, "stage": "LaunchTraining"}
+    if not run.deadline_at:
+        started["deadline_at"] = clock() + limits.deadline
+    runs.update(run_id, started, fence=run.fence)
     if run.provider_job_id is not None:
         return Launch("launched")
-    if not run.deadline_at:
-        runs.update(run_id, {"deadline_at": clock() + limits.deadline}, fence=run.fence)
-    elif clock() > run.deadline_at:
+    if run.deadline_at and clock() > run.deadline_at:
         raise RunDeadlinePassed(
             f"No provider job could be launched within {limits.deadline:,.0f} s.",
             f"Look at the provider's status, then run `pixtune run resume {run_id}`.",
@@ -175,13 +177,7 @@ def _record(run: Run, job: JobView, now: float, runs: TrainingRuns) -> None:
         run.run_id,
         run.settings.provider,
         job.job_id,
-        {
-            "status": RunStatus.RUNNING.value,
-            "stage": "LaunchTraining",
-            "provider_status": job.state.value,
-            "turn": 0,
-            "task_token": None,
-        },
+        {"provider_status": job.state.value, "turn": 0, "task_token": None},
         fence=run.fence,
     )
     text = f"The provider job {job.job_id} is {job.state.value}."

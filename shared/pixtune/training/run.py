@@ -30,6 +30,8 @@ class RunStatus(StrEnum):
 class Hyperparameters:
     """None: the provider's own default."""
 
+    __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012  # read by pydantic at the doors
+
     n_epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
