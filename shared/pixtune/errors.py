@@ -2,6 +2,7 @@
 
 PixtuneError
 ├── EventWithoutVersion   an S3 event for a bucket that is not versioned
+├── DecoderNotStarted     the sandbox process does not come up
 ├── SegmentNotStored      a batch's rows could not be stored; its messages come again
 ├── TooMuchContention    an item was changed by others each time it was about to be written
 ├── TableRefused         a table left out a part of a batch, many times
@@ -34,6 +35,10 @@ class PixtuneError(Exception):
 
 class EventWithoutVersion(PixtuneError):
     """An S3 event carries no version id: the uploads bucket must be versioned (protocols: no 'latest' exists)."""
+
+
+class DecoderNotStarted(PixtuneError):
+    """The sandbox's process does not start, so no picture can be judged: our failure, never the picture's."""
 
 
 class SegmentNotStored(PixtuneError):

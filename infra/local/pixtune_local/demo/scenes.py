@@ -301,7 +301,7 @@ def _lit(values: Field, camera: _Camera, rng: np.random.Generator, light: str, r
     if light == "overcast":
         return (values - 128) * 0.82 + 122
     if light == "dusk":
-        return np.asarray(values * np.array([0.8, 0.72, 0.74]))
+        return np.asarray(values * np.array([0.78, 0.73, 0.75]))
     if light == "low sun":
         return np.asarray(values * np.array([1.06, 0.94, 0.74]) + 10)
     if light == "fog":
@@ -349,12 +349,17 @@ def _write(folder: Path, task: tuple[int, Scene]) -> None:
     draw_scene(seed, scene.lanes).save(folder / scene.name, quality=JPEG_QUALITY)
 
 
+def scene_seed(seed: int, number: int) -> int:
+    """The seed of scene `number` of the set with this seed."""
+    return seed * 100_000 + number
+
+
 def write_scenes(folder: Path, count: int = 120, seed: int = DEFAULT_SEED) -> list[Scene]:
     """Draw `count` scenes into `folder`, as many of each number of lanes as can be; the same seed, the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = []
     for number in range(count):
-        own = seed * 100_000 + number
+        own = scene_seed(seed, number)
         tasks.append((own, Scene(f"road-{number:03d}.jpg", LANES[number % len(LANES)], light_of(own))))
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(partial(_write, folder), tasks, chunksize=8))

@@ -117,7 +117,8 @@ class _Score:
 
 def _explained(distances: Matrix, targets: Matrix, folds: np.ndarray) -> float:
     """Squared error of kernel ridge over five folds, relative to the variance."""
-    kernel = np.exp(-distances / max(float(np.median(distances[distances > 0], axis=None)), 1e-9))
+    apart = distances[distances > 1e-12]
+    kernel = np.exp(-distances / (float(np.median(apart)) if apart.size else 1.0))
     error = 0.0
     variance = 0.0
     for fold in range(5):
