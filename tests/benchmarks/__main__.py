@@ -6,7 +6,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-
 from tests.benchmarks import imports
 
 ROOT = Path(__file__).resolve().parents[2]

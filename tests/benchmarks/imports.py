@@ -31,7 +31,12 @@ def _cpu_ms(code: str, paths: list[Path], environment: dict[str, str]) -> float:
     """CPU time (user and system, children included) of one interpreter that runs `code`, in milliseconds."""
     setup = f"import sys; sys.path[:0] = {[str(path) for path in paths]!r}; "
     before = os.times()
-    subprocess.run([sys._base_executable, "-c", setup + code], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [str(Path(sys.executable).resolve()), "-c", setup + code],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     after = os.times()
     return 1000 * (after.children_user + after.children_system - before.children_user - before.children_system)
 
