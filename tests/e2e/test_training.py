@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pixtune_cli.failures import Failure
 from standardwebhooks import Webhook
 from tests.e2e.pictures import lit
 from tests.e2e.service import ENDED, Service, wait_for
 
+from pixtune_cli.failures import Failure
 from pixtune_local.cloud import stack
 
 pytestmark = pytest.mark.e2e
