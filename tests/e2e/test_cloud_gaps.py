@@ -392,7 +392,7 @@ def call(
     if keys is not None:
         SigV4Auth(Credentials(*keys), service, cloud.region).add_auth(request)
     sent = (send or body) if method == "POST" else None
-    return _open(urllib.request.Request(request.url, data=sent, headers=dict(request.headers), method=method))
+    return _open(urllib.request.Request(str(request.url), data=sent, headers=dict(request.headers), method=method))
 
 
 def _post_form(url: str, fields: dict[str, str], content: bytes) -> int:
