@@ -250,7 +250,7 @@ def main() -> int:
     try:
         if given.all:
             extra = [RUNTIME] if target.name == "host" else []
-            for name in [LAYER, *functions(ROOT), *extra]:
+            for name in [LAYER, *functions(given.root), *extra]:
                 artifact = build(given.root, target, name)
                 print(archive(artifact) if given.zip and name != RUNTIME else artifact)
         elif len(given.names) in {1, 2}:

@@ -94,7 +94,7 @@ async def _serve(port: int, state_dir: Path, runtime: Path) -> None:
     config.keep_alive_timeout = 75
     config.graceful_timeout = 0.5
     config.loglevel = "WARNING"
-    await serve(_with_control(app, pool.status), config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # hypercorn types scopes by TypedDict
+    await serve(_with_control(app, pool.status), config, shutdown_trigger=stopped)
 
 
 def _with_control(app: Application, status: Callable[[], dict[str, Any]]) -> Application:
