@@ -170,4 +170,3 @@ def _end_job(run: Run, provider_of: Callable[[Run], TrainingProvider]) -> Fate:
         return Fate(f"The provider job {job.job_id} has succeeded; {resume}", job)
     text = f"The provider job {job.job_id} was asked to stop, is {job.state.value}, and may still cost; {resume}"
     return Fate(text, job, may_cost=True)
-
