@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Protocol
@@ -94,8 +94,8 @@ def publish(
     version = take_number(table, dataset, digest, now)
     manifest = manifest_of(dataset, version, digest, now, settings, cut, splits)
     for name, key in manifest.files.items():
-        body = "".join(line for example, line in cut.lines.items() if splits.of[example] == name)
-        artifacts.put_once(key, body.encode(), _JSONL)
+        lines = [line for example, line in cut.lines.items() if splits.of[example] == name]
+        artifacts.put_once(key, "".join(lines).encode(), _JSONL)
     body = canonical(manifest.to_json()).encode()
     if not artifacts.put_once(manifest.key, body, "application/json"):
         stored = artifacts.get(manifest.key)
@@ -208,7 +208,7 @@ def manifest_of(
         tuple(notes),
     )
     files = {name: f"{manifest.folder}/{name}.jsonl" for name in SPLITS if counts[name]}
-    return Manifest(**{**{name: getattr(manifest, name) for name in manifest.__dataclass_fields__}, "files": files})
+    return replace(manifest, files=files)
 
 
 def _show_as_latest(table: Examples, manifest: Manifest) -> None:
