@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import botocore.session
 import pytest
 from tests.workflow.stage import Function, Json, Raised, Stage, in_turn, training_machine
 
@@ -95,6 +96,25 @@ def failed(stage: Training) -> tuple[str, str]:
     assert stage.execution.error is not None
     assert stage.execution.cause is not None
     return stage.execution.error, stage.execution.cause
+
+
+@pytest.fixture
+def api_event() -> Callable[[Json], list[str]]:
+    """What is wrong with an event, by botocore's own model of GetExecutionHistory."""
+    # Any: botocore's stubs know the shape's members only for structures.
+    model: Any = botocore.session.get_session().get_service_model("stepfunctions").shape_for("HistoryEvent")
+
+    def problems(event: Json) -> list[str]:
+        found = [] if event["type"] in model.members["type"].enum else [f"no type {event['type']}"]
+        for key, value in event.items():
+            if key not in model.members:
+                found.append(f"{event['type']} has no {key}")
+            elif isinstance(value, dict):
+                known = set(model.members[key].members)
+                found += [f"{key} has no {name}" for name in value if name not in known]
+        return found
+
+    return problems
 
 
 # --- the ends -----------------------------------------------------------------------------------------------------
@@ -535,23 +555,3 @@ def test_the_history_is_shaped_as_the_api_shapes_it(api_event: Callable[[Json], 
     stopped.run(RUN, stop_after=10)
     for stage in [*stages, stopped]:
         assert [problem for event in stage.execution.history.events for problem in api_event(event)] == []
-
-
-@pytest.fixture
-def api_event() -> Callable[[Json], list[str]]:
-    """What is wrong with an event, by botocore's own model of GetExecutionHistory."""
-    import botocore.session
-
-    model = botocore.session.get_session().get_service_model("stepfunctions").shape_for("HistoryEvent")
-
-    def problems(event: Json) -> list[str]:
-        found = [] if event["type"] in model.members["type"].enum else [f"no type {event['type']}"]
-        for key, value in event.items():
-            if key not in model.members:
-                found.append(f"{event['type']} has no {key}")
-            elif isinstance(value, dict):
-                known = set(model.members[key].members)
-                found += [f"{key} has no {name}" for name in value if name not in known]
-        return found
-
-    return problems
