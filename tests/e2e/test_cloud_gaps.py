@@ -37,6 +37,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(PROJECT / "template.yaml", folder)
     for part in ("shared", ".tools", ".venv-cloud"):
         (folder / part).symlink_to(ROOT / part)
+    build = ROOT / ".pixtune" / "build"  # what both projects are made of need not be installed twice
+    build.mkdir(parents=True, exist_ok=True)
+    (folder / ".pixtune").mkdir()
+    (folder / ".pixtune" / "build").symlink_to(build)
     (folder / "infra").mkdir()
     for part in ("build", "locks"):
         (folder / "infra" / part).symlink_to(ROOT / "infra" / part)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pixtune_cli.failures import Failure
 from standardwebhooks import Webhook
 from tests.e2e.pictures import lit
 from tests.e2e.service import ENDED, Service, wait_for
 
+from pixtune_cli.failures import Failure
 from pixtune_local.cloud import stack
 
 pytestmark = pytest.mark.e2e
@@ -88,7 +88,7 @@ def test_a_run_ends_with_checkpoints_metrics_scores_a_report_and_a_champion(serv
 def test_the_same_training_asked_for_through_every_door_at_once_and_again_is_one_job(service: Service) -> None:
     dataset = "doors"
     drop_lit(service, dataset)
-    wanted = {"dataset": dataset, "hyperparameters": {"n_epochs": 2}, "seed": 3}
+    wanted: dict[str, Any] = {"dataset": dataset, "hyperparameters": {"n_epochs": 2}, "seed": 3}
     through_api = [service.request(**wanted) for _ in range(5)]
     entries = [
         {

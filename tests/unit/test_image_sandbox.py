@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -239,7 +240,7 @@ def test_an_answer_no_worker_of_ours_gives_counts_as_a_death(said: bytes) -> Non
 
 
 def test_a_worker_that_cannot_start_is_our_failure_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["/nowhere"])
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with Sandbox() as broken, pytest.raises(DecoderNotStarted, match=r"did not start \(exit 1\)"):
         broken.convert(HOSTILE, RECIPE)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 
-from pixtune.datasets.reading import read_manifest, read_split
+from pixtune.datasets.reading import read_image_from, read_manifest, read_split
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import DatasetNotReady
 from pixtune.examples.rows import Row
@@ -30,12 +30,7 @@ def upload_files(
         raise DatasetNotReady(f"Run {run_id} has no dataset version.", "Publish the dataset first.")
     manifest = read_manifest(artifacts, run.manifest_key)
 
-    def read_image(key: str) -> bytes:
-        body = artifacts.get(key)
-        if body is None:
-            raise LookupError(f"{key} is not in the artifacts bucket, but {manifest.key} names it.")
-        return body
-
+    read_image = read_image_from(artifacts)
     files = dict(run.files)
     for split, purpose in _PURPOSES.items():
         if purpose in files or (split == "validation" and not spec.validation_file):

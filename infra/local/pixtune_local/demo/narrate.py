@@ -19,7 +19,6 @@ from uuid import uuid4
 from pixtune_cli.client import Api
 from pixtune_cli.display import say, sparkline
 from pixtune_cli.target import find
-
 from pixtune_local.cloud import stack
 from pixtune_local.demo.odd_files import OddFile, write_odd_files
 from pixtune_local.demo.scenes import Scene, write_scenes
@@ -123,8 +122,8 @@ def _tell(root: Path, info: stack.StackInfo) -> Checks:
 def _draw(folder: Path) -> Dropped:
     pictures, odd_folder = folder / "scenes", folder / "odd"
     scenes, odd = write_scenes(pictures, count=SCENES), write_odd_files(odd_folder)
-    rows = [{"file_name": scene.file_name, "answer": str(scene.lanes), "light": scene.light} for scene in scenes]
-    files = {f"{DATASET}/scenes/{scene.file_name}": (pictures / scene.file_name).read_bytes() for scene in scenes}
+    rows = [{"file_name": scene.name, "answer": str(scene.lanes), "light": scene.light} for scene in scenes]
+    files = {f"{DATASET}/scenes/{scene.name}": (pictures / scene.name).read_bytes() for scene in scenes}
     files |= {f"{DATASET}/odd/{found.name}": (odd_folder / found.name).read_bytes() for found in odd}
     files[f"{DATASET}/scenes/metadata.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows).encode()
     files[f"{DATASET}/dataset.toml"] = f"prompt = {json.dumps(QUESTION)}\n".encode()
@@ -204,7 +203,7 @@ def _check_version(checks: Checks, info: stack.StackInfo, dropped: Dropped, reco
         json.loads(line) for key in manifest["files"].values() for line in _artifact(info, key).decode().splitlines()
     ]
     trained = Counter(image["upload"] for row in rows for image in row["images"])
-    drawn = {f"{DATASET}/scenes/{scene.file_name}": str(scene.lanes) for scene in dropped.scenes}
+    drawn = {f"{DATASET}/scenes/{scene.name}": str(scene.lanes) for scene in dropped.scenes}
     checks.hold("every scene has its row in the version", set(drawn) <= set(trained), len(set(drawn) - set(trained)))
     checks.hold("no row stands in the version twice", max(trained.values()) == 1, trained.most_common(1))
     answers = {row["images"][0]["upload"]: _answer(row) for row in rows}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixtune_local.provider.answers import Answers, Reading
 from pixtune_local.provider.features import (
@@ -27,6 +28,9 @@ from pixtune_local.provider.features import (
 from pixtune_local.provider.model import Head, Lens, Model
 from pixtune_local.provider.rows import Pixels, Question, Row
 
+Mask = NDArray[np.bool_]
+Folds = NDArray[np.int64]
+
 AUTO_EPOCHS = 4
 HIDDEN = 64
 OWN_HEAD_ROWS = 8
@@ -35,7 +39,7 @@ _UPDATES = 8
 _WARM_UP = 10
 _RATE, _DECAY, _BETA1, _BETA2 = 0.003, 1e-3, 0.9, 0.99
 _VALID_BATCH = 16
-_CHOICE_ROWS = 400
+_CHOICE_ROWS, _ESTIMATE_ROWS, _FOLDS = 400, 160, 5
 _RIDGE = 0.05
 _SIDED = re.compile(r"\b(left|right|text|read|reads|written|letters?|word|words|spell\w*)\b", re.IGNORECASE)
 
@@ -115,20 +119,50 @@ class _Score:
         }
 
 
-def _explained(distances: Matrix, targets: Matrix, folds: np.ndarray) -> float:
-    """Squared error of kernel ridge over five folds, relative to the variance."""
+def _error(distances: Matrix, targets: Matrix, held: Mask, kept: Mask) -> tuple[float, float]:
+    """Squared error on `held` of kernel ridge fitted to `kept`, and of their mean alone."""
     apart = distances[distances > 1e-12]
     kernel = np.exp(-distances / (float(np.median(apart)) if apart.size else 1.0))
-    error = 0.0
-    variance = 0.0
-    for fold in range(5):
-        held, kept = folds == fold, folds != fold
-        mean = targets[kept].mean(axis=0)
-        ridge = kernel[np.ix_(kept, kept)] + _RIDGE * np.eye(int(kept.sum()))
-        guess = kernel[np.ix_(held, kept)] @ np.linalg.solve(ridge, targets[kept] - mean) + mean
-        error += float(((targets[held] - guess) ** 2).sum())
-        variance += float(((targets[held] - mean) ** 2).sum())
-    return error / variance
+    mean = targets[kept].mean(axis=0)
+    ridge = kernel[np.ix_(kept, kept)] + _RIDGE * np.eye(int(kept.sum()))
+    guess = kernel[np.ix_(held, kept)] @ np.linalg.solve(ridge, targets[kept] - mean) + mean
+    return float(((targets[held] - guess) ** 2).sum()), float(((targets[held] - mean) ** 2).sum())
+
+
+def _pick(distances: dict[str, Matrix], targets: Matrix, folds: Folds, among: Mask) -> tuple[str, ...]:
+    """Greedy forward choice of blocks by cross-validation over the folds of the rows `among`."""
+    chosen: tuple[str, ...] = ()
+    best = float("inf")
+    while len(chosen) < len(BLOCKS):
+        tried = {
+            block: sum(
+                _error(
+                    _total(distances, (*chosen, block)), targets, among & (folds == fold), among & (folds != fold)
+                )[0]
+                for fold in np.unique(folds[among])
+            )
+            for block in BLOCKS
+            if block not in chosen
+        }
+        block = min(tried, key=lambda name: tried[name])
+        if tried[block] > 0.99 * best:
+            break
+        chosen, best = (*chosen, block), tried[block]
+    return chosen
+
+
+def _total(distances: dict[str, Matrix], blocks: tuple[str, ...]) -> Matrix:
+    return np.asarray(np.sum([distances[block] for block in blocks], axis=0))
+
+
+def _unexplained(distances: dict[str, Matrix], targets: Matrix, folds: Folds, among: Mask) -> float:
+    """Error over variance on each fold with the blocks that the other folds choose: choosing earns nothing."""
+    sums = [0.0, 0.0]
+    for fold in np.unique(folds[among]):
+        held, kept = among & (folds == fold), among & (folds != fold)
+        found = _error(_total(distances, _pick(distances, targets, folds, kept)), targets, held, kept)
+        sums = [sums[0] + found[0], sums[1] + found[1]]
+    return sums[0] / sums[1]
 
 
 def _scaled(values: Matrix) -> tuple[Vector, Vector]:
@@ -137,7 +171,7 @@ def _scaled(values: Matrix) -> tuple[Vector, Vector]:
 
 
 def _choose(looks: list[dict[str, Vector]], targets: Matrix, rng: np.random.Generator) -> tuple[Lens, float | None]:
-    """Greedy forward choice of blocks by cross-validation on the training rows alone."""
+    """Choose what to look at from the training rows alone, and estimate how much of the answers that leaves open."""
     values = {block: np.array([look[block] for look in looks]) for block in BLOCKS}
     scales = {block: _scaled(rows) for block, rows in values.items()}
 
@@ -146,27 +180,19 @@ def _choose(looks: list[dict[str, Vector]], targets: Matrix, rng: np.random.Gene
         return Lens(blocks, np.concatenate(means), np.concatenate(spreads))
 
     some = rng.permutation(len(looks))[:_CHOICE_ROWS]
-    if len(some) < 5 or not targets[some].std(axis=0).any():
+    if len(some) < _FOLDS or not targets[some].std(axis=0).any():
         return lens(BLOCKS), None
     distances = {}
     for block in BLOCKS:
         seen = np.array([lens((block,)).see(looks[row]) for row in some])
         squares = (seen**2).sum(axis=1)
         distances[block] = np.maximum(squares[:, None] + squares - 2 * seen @ seen.T, 0)
-    folds = np.arange(len(some)) % 5
-    chosen: tuple[str, ...] = ()
-    best = float("inf")
-    while len(chosen) < len(BLOCKS):
-        tried = {
-            block: _explained(sum(distances[one] for one in (*chosen, block)), targets[some], folds)
-            for block in BLOCKS
-            if block not in chosen
-        }
-        block = min(tried, key=lambda name: tried[name])
-        if tried[block] > 0.99 * best:
-            break
-        chosen, best = (*chosen, block), tried[block]
-    return lens(chosen), best
+    folds = np.arange(len(some)) % _FOLDS
+    every, few = np.ones(len(some), bool), np.arange(len(some)) < _ESTIMATE_ROWS
+    return (
+        lens(_pick(distances, targets[some], folds, every)),
+        _unexplained(distances, targets[some], folds, few),
+    )
 
 
 class _Adam:
