@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from greenlet import getcurrent, greenlet
+from tests.fakes.examples import MemoryArtifacts, MemoryExamples, MemoryUploads, Version
 
 from pixtune.annotations.read import ReadAnnotations
 from pixtune.datasets.settle import Ingest
@@ -28,7 +29,6 @@ from pixtune.examples.overview import all_examples
 from pixtune.examples.rows import Row
 from pixtune.images.recipe import Recipe
 from pixtune.verdicts import Code, accepted, rejected
-from tests.fakes.examples import MemoryArtifacts, MemoryExamples, MemoryUploads, Version
 
 DATASET = "ds"
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
