@@ -69,7 +69,7 @@ def order_of(event: Mapping[str, Any], defaults: Defaults) -> TrainingOrder | Re
     if isinstance(wish, Refusal):
         return wish
     body_hash = sha256(canonical(asdict(wish)).encode()).hexdigest()
-    return _order(wish, "event", key, body_hash, defaults)
+    return order_for(wish, "event", key, body_hash, defaults)
 
 
 def read_wish(detail: Mapping[str, Any]) -> TrainingWish | Refusal:
@@ -102,10 +102,11 @@ def _marker_order(event: Mapping[str, Any], defaults: Defaults) -> TrainingOrder
     if dataset is None:
         return Refusal("no_dataset", (f"key: {upload.key!r} does not start with a dataset name and a slash",))
     key = f"{upload.key}#{upload.version_id}"
-    return _order(TrainingWish(dataset), "marker", key, sha256(key.encode()).hexdigest(), defaults)
+    return order_for(TrainingWish(dataset), "marker", key, sha256(key.encode()).hexdigest(), defaults)
 
 
-def _order(wish: TrainingWish, door: str, key: str, body_hash: str, defaults: Defaults) -> TrainingOrder | Refusal:
+def order_for(wish: TrainingWish, door: str, key: str, body_hash: str, defaults: Defaults) -> TrainingOrder | Refusal:
+    """The order for a wish that came through this door under this key, what it leaves open filled in."""
     provider = wish.provider or defaults.provider
     try:
         base_model = wish.base_model or defaults.base_model(provider)
