@@ -37,6 +37,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(PROJECT / "template.yaml", folder)
     for part in ("shared", ".tools", ".venv-cloud"):
         (folder / part).symlink_to(ROOT / part)
+    build = ROOT / ".pixtune" / "build"  # what both projects are made of need not be installed twice
+    build.mkdir(parents=True, exist_ok=True)
+    (folder / ".pixtune").mkdir()
+    (folder / ".pixtune" / "build").symlink_to(build)
     (folder / "infra").mkdir()
     for part in ("build", "locks"):
         (folder / "infra" / part).symlink_to(ROOT / "infra" / part)
@@ -388,7 +392,7 @@ def call(
     if keys is not None:
         SigV4Auth(Credentials(*keys), service, cloud.region).add_auth(request)
     sent = (send or body) if method == "POST" else None
-    return _open(urllib.request.Request(request.url, data=sent, headers=dict(request.headers), method=method))
+    return _open(urllib.request.Request(str(request.url), data=sent, headers=dict(request.headers), method=method))
 
 
 def _post_form(url: str, fields: dict[str, str], content: bytes) -> int:

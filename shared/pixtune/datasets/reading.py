@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from pixtune.datasets.version import Manifest
 from pixtune.examples.rows import Row, read_rows
@@ -27,3 +28,8 @@ def _stored(artifacts: ArtifactStore, key: str) -> bytes:
     if body is None:
         raise LookupError(f"{key} is not in the artifacts bucket, but a dataset version names it.")
     return body
+
+
+def read_image_from(artifacts: ArtifactStore) -> Callable[[str], bytes]:
+    """A reader of converted images by artifacts key, as providers take it."""
+    return lambda key: _stored(artifacts, key)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 
-from pixtune.datasets.reading import read_manifest, read_split
+from pixtune.datasets.reading import read_image_from, read_manifest, read_split
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import DatasetNotReady
 from pixtune.examples.rows import Row
@@ -20,8 +20,8 @@ _PURPOSES = {"train": "training", "validation": "validation"}
 
 def upload_files(
     run_id: str, runs: Runs, artifacts: ArtifactStore, provider: TrainingProvider, spec: ProviderSpec
-) -> None:
-    """Store {"training": id, "validation": id} on the run; a file it names already is not rendered again.
+) -> Mapping[str, str]:
+    """Store and answer {"training": id, "validation": id} on the run; a file it names already is not rendered again.
 
     A file's name holds the hash of its content, so a repeat finds what an earlier attempt has uploaded.
     """
@@ -30,12 +30,7 @@ def upload_files(
         raise DatasetNotReady(f"Run {run_id} has no dataset version.", "Publish the dataset first.")
     manifest = read_manifest(artifacts, run.manifest_key)
 
-    def read_image(key: str) -> bytes:
-        body = artifacts.get(key)
-        if body is None:
-            raise LookupError(f"{key} is not in the artifacts bucket, but {manifest.key} names it.")
-        return body
-
+    read_image = read_image_from(artifacts)
     files = dict(run.files)
     for split, purpose in _PURPOSES.items():
         if purpose in files or (split == "validation" and not spec.validation_file):
@@ -44,6 +39,7 @@ def upload_files(
         if rows:
             files[purpose] = _upload(rows, manifest.settings, provider, read_image)
             runs.update(run_id, {"stage": "UploadFiles", "files": files})
+    return files
 
 
 def _upload(rows: Sequence[Row], settings: DatasetSettings, provider: TrainingProvider, read_image: ReadImage) -> str:

@@ -19,7 +19,6 @@ from uuid import uuid4
 from pixtune_cli.client import Api
 from pixtune_cli.display import say, sparkline
 from pixtune_cli.target import find
-
 from pixtune_local.cloud import stack
 from pixtune_local.demo.odd_files import OddFile, write_odd_files
 from pixtune_local.demo.scenes import Scene, write_scenes

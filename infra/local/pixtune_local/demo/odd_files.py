@@ -84,10 +84,10 @@ def _sixteen_bits(image: Image.Image) -> bytes:
     return _png(Image.fromarray(grey))
 
 
-def _animated(images: list[Image.Image]) -> bytes:
+def _animated(images: list[Image.Image], kind: str) -> bytes:
     file = io.BytesIO()
     small = [image.resize((224, 160)) for image in images]
-    small[0].save(file, "GIF", save_all=True, append_images=small[1:], duration=200, loop=0)
+    small[0].save(file, kind, save_all=True, append_images=small[1:], duration=200, loop=0)
     return file.getvalue()
 
 
@@ -109,7 +109,8 @@ def write_odd_files(folder: Path) -> list[OddFile]:
         ),
         (OddFile("empty.jpg", "no bytes at all", rejected, Code.EMPTY_FILE), b""),
         (OddFile("bomb.png", "30,000 x 30,000 pixels in 110 kB", rejected, Code.TOO_MANY_PIXELS), huge_png()),
-        (OddFile("moving.gif", "an animation", rejected, Code.ANIMATED), _animated(scenes[:3])),
+        (OddFile("moving.png", "an animated PNG", rejected, Code.ANIMATED), _animated(scenes[:3], "PNG")),
+        (OddFile("moving.gif", "an animated GIF", rejected, Code.UNSUPPORTED_FORMAT), _animated(scenes[:3], "GIF")),
         (OddFile(".DS_Store", "left behind by a file manager", rejected, Code.JUNK_FILE), b"\0\0\0\1Bud1\0\0\x10\0"),
         (
             OddFile("print.jpg", "a JPEG in CMYK", fixed, Code.CONVERTED),

@@ -6,7 +6,6 @@ paint, traffic. The same seed draws the same picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -100,15 +99,25 @@ class _Canvas:
         left = [self.camera.at(x - width / 2, z) for z in depths]
         return left + [self.camera.at(x + width / 2, z) for z in reversed(depths)]
 
-    def blend(self, outlines: Iterable[list[Point]], colour: Colour, strength: float, soft: float = 0.0) -> None:
+    def blend(self, outlines: list[list[Point]], colour: Colour, strength: float, soft: float = 0.0) -> None:
         """Paint outlines half-transparently, with soft edges where asked."""
-        mask = Image.new("L", self.image.size)
+        points = [point for outline in outlines for point in outline]
+        if not points:
+            return
+        edge = 3 * soft + 1
+        left, top = (max(int(min(point[axis] for point in points) - edge), 0) for axis in (0, 1))
+        right, bottom = (
+            min(int(max(point[axis] for point in points) + edge) + 1, self.image.size[axis]) for axis in (0, 1)
+        )
+        if right <= left or bottom <= top:
+            return
+        mask = Image.new("L", (right - left, bottom - top))
         pen = ImageDraw.Draw(mask)
         for outline in outlines:
-            pen.polygon(outline, fill=int(255 * strength))
+            pen.polygon([(x - left, y - top) for x, y in outline], fill=int(255 * strength))
         if soft:
             mask = mask.filter(ImageFilter.GaussianBlur(soft))
-        self.image.paste(colour, mask=mask)
+        self.image.paste(colour, (left, top, right, bottom), mask)
 
 
 def _camera(rng: np.random.Generator, road: float, spread: float) -> _Camera:

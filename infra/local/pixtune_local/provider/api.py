@@ -206,7 +206,10 @@ class Api:
         return JSONResponse(self.webhooks.set_target(body.get("url"), body.get("secret")))
 
     def health(self, _request: Request) -> Response:
-        return JSONResponse({"status": "ok", "provider": OWNER, "base_model": BASE_MODEL})
+        waiting = len(self.store.all("delivery"))
+        return JSONResponse(
+            {"status": "ok", "provider": OWNER, "base_model": BASE_MODEL, "deliveries_waiting": waiting}
+        )
 
     def routes(self) -> list[Route]:
         table: list[tuple[str, str, Callable[[Request], Response | Awaitable[Response]]]] = [
