@@ -49,7 +49,6 @@ class Bench:
             run_id,
             attempt,
             limits=self.limits,
-            month="2026-11",
             clock=lambda: self.now,
             seconds_left=lambda: self.left,
             runs=self.runs,
@@ -241,7 +240,7 @@ def test_the_budget_is_charged_once_per_training_and_refuses_what_is_beyond_it()
     estimate = {"usd": {"low": 4.0, "mid": 5.0, "high": 6.0}}
     bench.runs.update("run_1", {"estimate": estimate})
     bench.launch(), bench.launch()
-    assert bench.runs.reserved == {"2026-11": 6.0}
+    assert bench.runs.reserved == {"1970-01": 6.0}
     bench.add("run_2", other, estimate=estimate)
     with pytest.raises(BudgetExceeded):
         bench.launch("run_2")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pixtune.training.order import REQUESTED, TrainingWish
+
 
 @dataclass(frozen=True, slots=True)
 class Warned:
@@ -114,27 +116,6 @@ class AliasMoved:
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HyperparametersWanted:
-    """null: the provider's own default."""
-
-    n_epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate_multiplier: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingWanted:
-    """What others put on the bus to start a run. provider, base_model: null for the dataset's or deployment's own."""
-
-    dataset: str
-    provider: str | None = None
-    base_model: str | None = None
-    hyperparameters: HyperparametersWanted = HyperparametersWanted()
-    seed: int | None = None
-    again: bool = False
-
-
 DATA: Mapping[str, type] = {
     "pixtune.image.accepted.v1": UploadJudged,
     "pixtune.image.fixed.v1": UploadJudged,
@@ -155,6 +136,6 @@ DATA: Mapping[str, type] = {
     "pixtune.checkpoint.recorded.v1": CheckpointRecorded,
     "pixtune.model.promoted.v1": AliasMoved,
     "pixtune.model.rolled_back.v1": AliasMoved,
-    "pixtune.training.requested": TrainingWanted,
+    REQUESTED: TrainingWish,
 }
 """Event type -> the class of its data. The last one is not ours to send: it is what others ask with."""

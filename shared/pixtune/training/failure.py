@@ -52,21 +52,30 @@ _UNKNOWN = ("internal_error", "This is a fault of pixtune's own. " + _READ_LOG)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What failed, as the state machine tells it. error: a name as in `Catch`; cause: text, or a Lambda's JSON."""
+class Failed:
+    """An attempt that failed. error: a name as the state machine catches it; cause: text, or a Lambda's JSON."""
 
+    run_id: str
+    attempt: int
     error: str
     cause: str
 
 
-def told_by_execution(detail: Mapping[str, Any]) -> tuple[str, int, Told] | None:
-    """Run id, attempt and failure of a "Step Functions Execution Status Change"; None for a name that is not ours."""
+def failed_of(event: Mapping[str, Any]) -> Failed | None:
+    """Read the state machine's own call, or a "Step Functions Execution Status Change" of EventBridge; None for an
+    execution that is not named `{run_id}-{attempt}`. Any: an event is outside JSON until it is read here."""
+    if "failure" in event:
+        failure = event["failure"]
+        return Failed(
+            event["run_id"], int(event["attempt"]), str(failure.get("Error")), str(failure.get("Cause", ""))
+        )
+    detail = event["detail"]
     run_id, dash, attempt = str(detail["name"]).rpartition("-")
     if not dash or not attempt.isdigit():
         return None
+    error = detail["status"] == "FAILED" and detail.get("error")
     cause = detail.get("cause") or f"The execution {detail['name']} ended as {detail['status']}."
-    failed = detail["status"] == "FAILED" and detail.get("error")
-    return run_id, int(attempt), Told(str(failed or detail["status"]), str(cause))
+    return Failed(run_id, int(attempt), str(error or detail["status"]), str(cause))
 
 
 def read_cause(cause: str) -> str:
@@ -89,15 +98,15 @@ class Fate:
     may_cost: bool = False
 
 
-def failure_of(run: Run, told: Told, fate: Fate) -> Failure:
+def failure_of(run: Run, failed: Failed, fate: Fate) -> Failure:
     """The failure a person reads. A job that may still cost money comes first in what to do."""
-    code, fix = _KNOWN.get(told.error, _UNKNOWN)
-    cause = read_cause(told.cause)
-    if told.error == "ProviderJobEnded" and fate.job and fate.job.error_message:
+    code, fix = _KNOWN.get(failed.error, _UNKNOWN)
+    cause = read_cause(failed.cause)
+    if failed.error == "ProviderJobEnded" and fate.job and fate.job.error_message:
         cause += f" The provider says: {fate.job.error_message}"
         cause += f" ({fate.job.error_code})" if fate.job.error_code else ""
     if code == "internal_error":
-        cause = f"{told.error}: {cause}"
+        cause = f"{failed.error}: {cause}"
     advice = [fate.text if fate.may_cost else "", fix.format(run_id=run.run_id, stage=run.stage)]
     return Failure(
         code,
@@ -107,28 +116,24 @@ def failure_of(run: Run, told: Told, fate: Fate) -> Failure:
 
 
 def record_failure(
-    run_id: str,
-    attempt: int,
-    told: Told,
-    *,
-    now: float,
-    runs: TrainingRuns,
-    provider_of: Callable[[Run], TrainingProvider],
+    failed: Failed, *, now: float, runs: TrainingRuns, provider_of: Callable[[Run], TrainingProvider]
 ) -> Failure | None:
     """End the run as failed (as cancelled when its execution was aborted), and cancel its provider job.
 
-    Does nothing to a run that has ended or has a newer attempt, and answers the failure it shows then. Raises
-    KeyError for an unknown run.
+    Does nothing to a run that has ended or has a newer attempt, and answers the failure it shows; None when it shows
+    none, or there is no such run.
     """
     for _ in range(_TRIES):
         try:
             # What is read with a new fence stays true until it is settled: an older launch cannot write any more.
-            run = runs.take_fence(run_id, attempt)
+            run = runs.take_fence(failed.run_id, failed.attempt)
         except (RunEnded, FenceLost):
-            return runs.get(run_id).failure
+            return runs.get(failed.run_id).failure
+        except KeyError:
+            return None
         fate = _end_job(run, provider_of)
-        failure = failure_of(run, told, fate)
-        cancelled = told.error == "ABORTED"
+        failure = failure_of(run, failed, fate)
+        cancelled = failed.error == "ABORTED"
         changes: dict[str, Any] = {
             "status": (RunStatus.CANCELLED if cancelled else RunStatus.FAILED).value,
             "failure": asdict(failure),
@@ -138,10 +143,10 @@ def record_failure(
         if fate.job is not None:
             changes |= {"provider_job_id": fate.job.job_id, "provider_status": fate.job.state.value}
         never_made = run.provider_job_id is None and run.intent_at is None
-        if runs.settle(run_id, changes, fence=run.fence, release=never_made):
-            runs.add_event(run_id, RunEvent(now, f"run-{changes['status']}", f"{failure.code}: {failure.cause}"))
+        if runs.settle(run.run_id, changes, fence=run.fence, release=never_made):
+            runs.add_event(run.run_id, RunEvent(now, f"run-{changes['status']}", f"{failure.code}: {failure.cause}"))
             return failure
-    raise FenceLost(f"{run_id}: launches kept taking over while its failure was recorded.")
+    raise FenceLost(f"{failed.run_id}: launches kept taking over while its failure was recorded.")
 
 
 def _end_job(run: Run, provider_of: Callable[[Run], TrainingProvider]) -> Fate:

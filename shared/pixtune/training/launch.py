@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pixtune.errors import ProviderRefused, ProviderUnavailable, RunDeadlinePassed
@@ -72,12 +73,12 @@ def quiet_seconds_left(run: Run, window: float, now: float) -> float:
     return 0.0 if run.intent_at is None else max(0.0, run.intent_at + window - now)
 
 
-def charge_for(run: Run, limits: LaunchLimits, month: str) -> Charge | None:
+def charge_for(run: Run, limits: LaunchLimits, now: float) -> Charge | None:
     """What the training takes out of the budget: the high end of its estimate."""
     if limits.monthly_budget is None:
         return None
     dollars = float(run.estimate["usd"]["high"]) if run.estimate else 0.0
-    return Charge(month, dollars, limits.monthly_budget)
+    return Charge(f"{datetime.fromtimestamp(now, UTC):%Y-%m}", dollars, limits.monthly_budget)
 
 
 def launch(
@@ -85,7 +86,6 @@ def launch(
     attempt: int,
     *,
     limits: LaunchLimits,
-    month: str,
     clock: Callable[[], float],
     seconds_left: Callable[[], float],
     runs: TrainingRuns,
@@ -93,9 +93,9 @@ def launch(
 ) -> Launch:
     """Bring the run to one provider job; safe to call any number of times, at once too.
 
-    clock: Unix seconds. month: what the budget is charged to. seconds_left: until this process is killed. Raises
-    FenceLost when another call has taken over, RunEnded, ProviderRefused (no job was made), BudgetExceeded and
-    RunDeadlinePassed.
+    clock: Unix seconds; the budget is charged to its month, in UTC. seconds_left: until this process is killed.
+    Raises FenceLost when another call has taken over, RunEnded, ProviderRefused (no job was made), BudgetExceeded
+    and RunDeadlinePassed.
     """
     run = runs.get(run_id)
     if run.status is RunStatus.JOINED:
@@ -112,7 +112,7 @@ def launch(
             f"No provider job could be launched within {limits.deadline:,.0f} s.",
             f"Look at the provider's status, then run `pixtune run resume {run_id}`.",
         )
-    if holder := _reserve(run, charge_for(run, limits, month), runs):
+    if holder := _reserve(run, charge_for(run, limits, clock()), runs):
         joined = {"status": RunStatus.JOINED.value, "joined": holder, "ended_at": clock()}
         runs.update(run_id, joined, fence=run.fence)
         return Launch("joined")

@@ -1,4 +1,4 @@
-"""What the event door and the marker door ask for: an EventBridge event in; an order, a refusal or nothing out."""
+"""What the event door and the marker door ask for: an EventBridge event in; an order or a refusal out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from pixtune.errors import RunFault
 from pixtune.events.s3 import Change, parse
 from pixtune.examples.rows import canonical
 from pixtune.keys import DATASET, dataset_of, is_ready_marker
@@ -51,8 +52,8 @@ class Defaults:
     base_model: Callable[[str], str]
 
 
-def order_of(event: Mapping[str, Any], defaults: Defaults) -> TrainingOrder | Refusal | None:
-    """None: the event asks for nothing (a deleted marker). Any: an event is outside JSON until it is read here.
+def order_of(event: Mapping[str, Any], defaults: Defaults) -> TrainingOrder | Refusal:
+    """Any: an event is outside JSON until it is read here.
 
     Raises KeyError or ValueError for what no rule of ours lets through; EventWithoutVersion.
     """
@@ -67,7 +68,7 @@ def order_of(event: Mapping[str, Any], defaults: Defaults) -> TrainingOrder | Re
     if isinstance(wish, Refusal):
         return wish
     body_hash = sha256(canonical(asdict(wish)).encode()).hexdigest()
-    return _order(wish, "event", key, body_hash, defaults)
+    return order_for(wish, "event", key, body_hash, defaults)
 
 
 def read_wish(detail: Mapping[str, Any]) -> TrainingWish | Refusal:
@@ -91,24 +92,23 @@ def _reader() -> TypeAdapter[TrainingWish]:
     return TypeAdapter(TrainingWish)
 
 
-def _marker_order(event: Mapping[str, Any], defaults: Defaults) -> TrainingOrder | Refusal | None:
+def _marker_order(event: Mapping[str, Any], defaults: Defaults) -> TrainingOrder | Refusal:
     upload = parse(event)
     if upload.change is not Change.PUT or not is_ready_marker(upload.key):
-        return None
+        return Refusal("no_marker", (f"{upload.key!r} was {upload.change.value}: only a new _READY asks.",))
     dataset = dataset_of(upload.key)
     if dataset is None:
         return Refusal("no_dataset", (f"key: {upload.key!r} does not start with a dataset name and a slash",))
     key = f"{upload.key}#{upload.version_id}"
-    return _order(TrainingWish(dataset), "marker", key, sha256(key.encode()).hexdigest(), defaults)
+    return order_for(TrainingWish(dataset), "marker", key, sha256(key.encode()).hexdigest(), defaults)
 
 
-def _order(wish: TrainingWish, door: str, key: str, body_hash: str, defaults: Defaults) -> TrainingOrder:
+def order_for(wish: TrainingWish, door: str, key: str, body_hash: str, defaults: Defaults) -> TrainingOrder | Refusal:
+    """The order for a wish that came through this door under this key, what it leaves open filled in."""
     provider = wish.provider or defaults.provider
-    settings = TrainingSettings(
-        provider,
-        wish.base_model or defaults.base_model(provider),
-        wish.hyperparameters,
-        wish.seed,
-        wish.again,
-    )
+    try:
+        base_model = wish.base_model or defaults.base_model(provider)
+    except RunFault as error:
+        return Refusal("unknown_provider", (f"provider: {error}",))
+    settings = TrainingSettings(provider, base_model, wish.hyperparameters, wish.seed, wish.again)
     return TrainingOrder(wish.dataset, settings, door, key, body_hash)

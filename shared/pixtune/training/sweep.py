@@ -10,6 +10,8 @@ from pixtune.training.run import Run, RunStatus
 
 _UNSTARTED_SECONDS = 120  # from writing a run to starting its execution takes milliseconds
 
+_LOOK_BACK_SECONDS = 60 * 24 * 3600  # longer than any job runs
+
 
 def start_unstarted(*, now: float, runs: TrainingRuns, workflow: Workflow) -> Sequence[str]:
     """Start the execution of every run that may not have one; it is nothing new for those that have."""
@@ -29,14 +31,12 @@ def is_stray(run: Run, job: JobView) -> bool:
     return run.provider_job_id != job.job_id and (run.provider_job_id is not None or run.status.ended)
 
 
-def cancel_strays(
-    *, now: float, since: float, window: float, runs: TrainingRuns, provider: TrainingProvider
-) -> Sequence[JobView]:
+def cancel_strays(*, now: float, window: float, runs: TrainingRuns, provider: TrainingProvider) -> Sequence[JobView]:
     """Cancel the jobs that are tagged with a run of ours which does not record them. A job without our tag, with the
     tag of a run we do not know, or younger than the quiet window (seconds) is never touched. Raises
     ProviderUnavailable and ProviderRefused."""
     cancelled = []
-    for job in provider.list_tagged_jobs(since):
+    for job in provider.list_tagged_jobs(now - _LOOK_BACK_SECONDS):
         if job.run_id is None or job.state.ended or job.state is JobState.CANCELLING or job.created_at > now - window:
             continue
         try:

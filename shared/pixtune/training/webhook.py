@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from http import HTTPStatus
+from typing import Any
 
 from pixtune.training.ports import Requests, TrainingRuns, Workflow
 
@@ -26,6 +28,15 @@ class Receipt:
     status: int
     code: str
     detail: str = ""
+
+    def to_http(self) -> dict[str, Any]:
+        """As API Gateway takes it; a refusal as an RFC 9457 problem. Any: JSON."""
+        answer: dict[str, Any] = {"code": self.code}
+        if self.status >= 400:
+            answer |= {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status}
+            answer["detail"] = self.detail
+        kind = "application/problem+json" if self.status >= 400 else "application/json"
+        return {"statusCode": self.status, "headers": {"content-type": kind}, "body": json.dumps(answer)}
 
 
 def refusal(body: bytes, headers: Mapping[str, str], secrets: str, now: float) -> Receipt | None:
