@@ -17,6 +17,7 @@ import argparse
 import fcntl
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -42,20 +43,25 @@ class BuildFailed(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Where an artifact runs: uv's selection of wheels, and the interpreter that compiles its bytecode, if any."""
+    """Where an artifact runs: uv's selection of wheels, and the interpreter that compiles its bytecode, if any.
+
+    `fits` says what an artifact of this target runs on; two targets that fit the same have the same artifacts.
+    """
 
     name: str
     wheels: tuple[str, ...]
     bytecode_by: str | None
+    fits: str
 
 
 def host() -> Target:
-    return Target("host", ("--python", sys.executable), sys.executable)
+    return Target("host", ("--python", sys.executable), sys.executable, f"{sys.version} {platform.platform()}")
 
 
 def aws_lambda() -> Target:
     wheels = ("--python-platform", "aarch64-manylinux_2_28", "--python-version", PYTHON_OF_LAMBDA)
-    return Target("lambda", wheels, _interpreter_of_lambda())
+    python = _interpreter_of_lambda()
+    return Target("lambda", wheels, python, " ".join([*wheels, "with" if python else "without", "bytecode"]))
 
 
 def _interpreter_of_lambda() -> str | None:
@@ -139,7 +145,7 @@ def _digest_of_inputs(root: Path, target: Target, name: str) -> str:
             root / "shared/requirements.txt",
             *_sources(root / "functions" / _snake(name)),
         ]
-    total = hashlib.sha256(repr((target, sys.version if target.name == "host" else "")).encode())
+    total = hashlib.sha256(target.fits.encode())
     total.update(Path(__file__).read_bytes())
     for path in inputs:
         total.update(f"\0{path.relative_to(root)}\0".encode())
@@ -191,7 +197,7 @@ def _add_packages(root: Path, target: Target, locked: str, destination: Path) ->
     destination.mkdir(parents=True, exist_ok=True)
     if not locked:
         return
-    key = hashlib.sha256(repr((target, locked)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{target.fits}\n{locked}".encode()).hexdigest()[:16]
     folder = root / ".pixtune" / "build" / target.name / "packages"
     installed, partial = folder / key, folder / f"{key}.partial"
     folder.mkdir(exist_ok=True)

@@ -63,7 +63,7 @@ class Code(StrEnum):
 
 MEANINGS: dict[Code, str] = {
     Code.OK: "Nothing to say: it can be trained on as it is.",
-    Code.CONVERTED: "Usable after conversion; the detail names each step (rotated, colours, format, size, metadata).",
+    Code.CONVERTED: "Usable after a repair; the detail names each one (orientation, colours, transparency, name).",
     Code.NO_DATASET: "The key's first folder is not a dataset name ([a-z0-9][a-z0-9-]{1,62}).",
     Code.JUNK_FILE: "A file an operating system leaves behind (.DS_Store, Thumbs.db, ._*).",
     Code.EMPTY_FILE: "The file has no bytes.",

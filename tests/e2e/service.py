@@ -16,7 +16,6 @@ from uuid import uuid4
 
 from pixtune_cli.client import Api
 from pixtune_cli.target import find
-
 from pixtune_local.cloud import stack
 from pixtune_local.provider.server import DEFAULT_KEY
 

@@ -15,7 +15,7 @@ from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.errors import BudgetExceeded, FenceLost, RunEnded
 from pixtune.training.ports import Requests, TrainingRuns
-from pixtune.training.run import Charge, Checkpoint, Request, Run, RunStatus, TrainingSettings
+from pixtune.training.run import Charge, Checkpoint, Hyperparameters, Request, Run, RunStatus, TrainingSettings
 
 SETTINGS = TrainingSettings("local", "tiny")
 NOW = 1_800_000_000.5
@@ -82,6 +82,21 @@ def test_a_shared_run_awaits_uploads_up_to_its_newest_request(store: Store) -> N
     assert not store.requests.share(Request("marker", "k", "run_1", "h", True), NOW + 90)
     store.runs.update("run_1", {"stage": "SettleUploads"})
     assert store.requests.share(Request("marker", "k2", "run_1", "h", True), NOW + 90)
+
+
+def test_changes_are_json_values_and_come_back_as_the_run_types_them(store: Store) -> None:
+    run = store.run("run_1")
+    changes = {
+        "status": "running",
+        "steps": [0, 10],
+        "failure": {"code": "c", "cause": "why", "fix": "this"},
+        "settings": TrainingSettings("openai", "big", Hyperparameters(3, learning_rate_multiplier=0.5)).to_json(),
+        "files": {"training": "f"},
+        "estimate": {"usd": {"high": 1.25}},
+        "deadline_at": NOW + 0.25,
+    }
+    store.runs.update("run_1", changes)
+    assert store.runs.get("run_1") == Run.from_json(run.to_json() | changes)
 
 
 @pytest.mark.parametrize(

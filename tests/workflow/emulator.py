@@ -46,7 +46,7 @@ async def main(port: int) -> None:
     async def stopped() -> None:
         await stop.wait()
 
-    await serve(app, config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # MiniStack's app is untyped
+    await serve(app, config, shutdown_trigger=stopped)
     os._exit(0)  # functions that still run would hold the interpreter
 
 

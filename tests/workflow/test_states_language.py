@@ -341,13 +341,10 @@ def test_a_token_is_settled_once_and_only_while_somebody_waits() -> None:
     refused: list[str] = []
 
     def answer_again(token: str) -> None:
-        for attempt in (
-            lambda: stage.engine.tokens.succeed(token, 2),
-            lambda: stage.engine.tokens.fail(token, "E", ""),
-            lambda: stage.engine.tokens.beat(token),
-        ):
+        tokens = stage.engine.tokens
+        for answer, said in ((tokens.succeed, (token, 2)), (tokens.fail, (token, "E", "")), (tokens.beat, (token,))):
             with pytest.raises(TokenRefused) as refusal:
-                attempt()
+                answer(*said)
             refused.append(refusal.value.code)
 
     def work(payload: Json) -> None:

@@ -153,7 +153,7 @@ def test_an_execution_runs_to_its_output(states: Client, create: Callable[[Json]
         "TaskStateExited",
         "ExecutionSucceeded",
     ]
-    assert [event["previousEventId"] for event in history] == list(range(7))
+    assert [event["previousEventId"] for event in history] == [0, 0, 2, 3, 4, 5, 6]
     assert states.list_executions(stateMachineArn=machine)["executions"][0]["status"] == "SUCCEEDED"
 
 

@@ -158,15 +158,13 @@ def _flatten(picture: Image.Image, bits: int) -> tuple[Image.Image, list[str]]:
     if picture.mode in ("P", "PA"):
         repairs.append("palette resolved")
     if mask is None and (key is not None or picture.mode in ("LA", "PA", "RGBA")):
-        picture = picture.convert("RGBA")
-        mask = picture.getchannel("A")
-    flat = picture if picture.mode == "L" else picture.convert("L" if picture.mode == "1" else "RGB")
-    if mask is not None and mask.getextrema() != (255, 255):
+        mask = picture = picture if picture.mode in ("LA", "RGBA") else picture.convert("RGBA")
+    if mask is not None and mask.getchannel(mask.getbands()[-1]).getextrema() != (255, 255):
         repairs.append("transparency laid on white")
-        background = Image.new("RGB", flat.size, BACKGROUND)
-        background.paste(flat, mask=mask)
-        flat = background
-    return flat, repairs
+        flat = Image.new("RGB", picture.size, BACKGROUND)
+        flat.paste(picture, mask=mask)
+        return flat, repairs
+    return (picture if picture.mode == "L" else picture.convert("L" if picture.mode == "1" else "RGB")), repairs
 
 
 def _high_bytes(picture: Image.Image) -> Image.Image:
@@ -207,10 +205,9 @@ def _encode(small: Image.Image, source_format: str, quality: int) -> tuple[bytes
 
 
 def _thumb(small: Image.Image) -> bytes:
-    thumb = small.copy()
-    thumb.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BICUBIC, reducing_gap=1.5)
+    size = Recipe("low", THUMB_SIDE, THUMB_SIDE).fit(*small.size)
     out = BytesIO()
-    thumb.save(out, "JPEG", quality=80)
+    small.resize(size, Image.Resampling.BOX, reducing_gap=1.0).save(out, "JPEG", quality=80)
     return out.getvalue()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pixtune.datasets.reading import read_manifest, read_split
 from pixtune.datasets.version import Manifest
 from pixtune.errors import AliasConflict, FenceLost, ProviderRefused, RunFault
 from pixtune.evaluation.judge import checkpoint_of, evaluate, kept_evaluation
+from pixtune.evaluation.sample import sampled
 from pixtune.evaluation.scoring import Answer, Comparison, compare
 from pixtune.examples.rows import Row
 from pixtune.providers.limits import spec_for
@@ -42,8 +44,12 @@ class Promotion:
     rival_model_id: str | None = None
     comparison: Comparison | None = None
 
+    @property
+    def promoted(self) -> bool:
+        return self.alias == CHAMPION
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"promoted": self.alias == CHAMPION}
+        return asdict(self) | {"promoted": self.promoted}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Promotion:
@@ -51,13 +57,13 @@ class Promotion:
         return cls(**values, comparison=Comparison(**data["comparison"]) if data["comparison"] else None)
 
 
-def decide(
-    ours: Sequence[Answer] | None, theirs: Sequence[Answer] | None, rival: str, rival_model_id: str, seen: int
-) -> Promotion:
-    """champion for who strictly beats the rival, else challenger. None or no shared rows: nothing to compare."""
-    found = compare(ours or (), theirs or ())
+def decide(ours: Sequence[Answer], theirs: Sequence[Answer], rival: str, rival_model_id: str, seen: int) -> Promotion:
+    """champion for who strictly beats the rival on the rows both were asked, else challenger."""
+    found = compare(ours, theirs)
     if not found.asked:
-        reason = f"There are no test examples to compare it with the {rival} on; promote it by hand if it is good."
+        reason = (
+            f"There is no test example that neither it nor the {rival} has learned from, so nothing was compared."
+        )
         return Promotion(CHALLENGER, reason, seen, rival, rival_model_id)
     what = "exact answers" if found.measure == "exact" else "token F1"
     told = (
@@ -92,8 +98,8 @@ class Registrar:
     now: float
 
     def promote_model(self, run_id: str, attempt: int, step: int) -> Promotion:
-        """Register the model, compare it, move `champion` or `challenger`. Safe to repeat: a run has one model version
-        and moves an alias once, and every answer is kept. Raises FenceLost when a newer attempt owns the run."""
+        """Register the model, compare it, and move `champion` or `challenger`. Safe to repeat: a run has one model
+        version and moves an alias once, and every answer is kept. FenceLost: a newer attempt owns the run."""
         run = self.runs.get(run_id)
         if run.attempt != attempt:
             raise FenceLost(f"Run {run_id} is at attempt {run.attempt}, this is {attempt}.")
@@ -132,29 +138,29 @@ class Registrar:
     def _decide(
         self, run: Run, attempt: int, chosen: Checkpoint, base: Checkpoint, manifest: Manifest, at: AliasMove | None
     ) -> Promotion:
-        ours = kept_evaluation(self.artifacts, chosen.evaluation_key)
+        ours, base_answers = self._answers(chosen), self._answers(base)
         seen = at.alias_version if at else 0
         champion = self.models.model(run.dataset, at.model_version) if at else None
-        if champion is None:
-            rival = kept_evaluation(self.artifacts, base.evaluation_key)
-            return decide(ours and ours.answers, rival and rival.answers, "base model", base.model_id, seen)
-        rows = unseen_by(read_manifest(self.artifacts, champion.manifest_key), self._test_rows(manifest))
+        if champion is None or (champion.retires_on and champion.retires_on <= self._today()):
+            # Nobody can use a retired champion any more: who beats the base model takes its place.
+            return decide(ours, base_answers, "base model", base.model_id, seen)
+        tested = sampled(read_split(self.artifacts, manifest, "test"))
+        rows = unseen_by(read_manifest(self.artifacts, champion.manifest_key), tested)
         key = f"evaluations/{run.run_id}/{attempt}-against-model-{champion.number}.json"
-        provider = self.provider_of(champion.provider, champion.base_model)
         try:
+            provider = self.provider_of(champion.provider, champion.base_model)
             theirs = evaluate(key, champion.model_id, rows, manifest.settings, self.artifacts, provider).answers
         except ProviderRefused as refusal:
-            if champion.retires_on is None and provider.activate(champion.model_id).active:
-                raise
-            # Nobody can use the champion any more; who beats the base model takes its place.
-            rival = kept_evaluation(self.artifacts, base.evaluation_key)
-            found = decide(ours and ours.answers, rival and rival.answers, "base model", base.model_id, seen)
-            told = f"The champion (model version {champion.number}) answers no more: {refusal.message} {found.reason}"
-            return Promotion(found.alias, told, seen, found.rival, found.rival_model_id, found.comparison)
-        return decide(ours and ours.answers, theirs, "champion", champion.model_id, seen)
+            reason = f"The champion could not be asked, so nothing was compared: {refusal}"
+            return Promotion(CHALLENGER, reason, seen, "champion", champion.model_id)
+        return decide(ours, theirs, "champion", champion.model_id, seen)
 
-    def _test_rows(self, manifest: Manifest) -> list[Row]:
-        return read_split(self.artifacts, manifest, "test")
+    def _answers(self, checkpoint: Checkpoint) -> Sequence[Answer]:
+        kept = kept_evaluation(self.artifacts, checkpoint.evaluation_key)
+        return kept.answers if kept else ()
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(self.now, UTC).date().isoformat()
 
     def _move(self, promotion: Promotion, model: ModelVersion) -> None:
         present = self.models.alias(model.dataset, promotion.alias)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 
@@ -20,8 +20,8 @@ _PURPOSES = {"train": "training", "validation": "validation"}
 
 def upload_files(
     run_id: str, runs: Runs, artifacts: ArtifactStore, provider: TrainingProvider, spec: ProviderSpec
-) -> None:
-    """Store {"training": id, "validation": id} on the run; a file it names already is not rendered again.
+) -> Mapping[str, str]:
+    """Store and answer {"training": id, "validation": id} on the run; a file it names already is not rendered again.
 
     A file's name holds the hash of its content, so a repeat finds what an earlier attempt has uploaded.
     """
@@ -39,6 +39,7 @@ def upload_files(
         if rows:
             files[purpose] = _upload(rows, manifest.settings, provider, read_image)
             runs.update(run_id, {"stage": "UploadFiles", "files": files})
+    return files
 
 
 def _upload(rows: Sequence[Row], settings: DatasetSettings, provider: TrainingProvider, read_image: ReadImage) -> str:

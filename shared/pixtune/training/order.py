@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -76,7 +77,8 @@ def read_wish(detail: Mapping[str, Any]) -> TrainingWish | Refusal:
     from pydantic import ValidationError
 
     try:
-        wish = _reader().validate_python(detail)
+        # As JSON: strictly read Python values would have to be dataclasses already.
+        wish = _reader().validate_json(json.dumps(detail))
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, item['loc'])) or 'detail'}: {item['msg']}" for item in error.errors())
         return Refusal("bad_training_request", tuple(problems))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from pixtune.costs.estimate import estimate
+from pixtune.costs.estimate import Estimate, estimate
 from pixtune.datasets.reading import read_manifest, read_split
 from pixtune.errors import DatasetNotReady
 from pixtune.evaluation.sample import sampled
@@ -15,9 +15,9 @@ from pixtune.training.ports import ArtifactStore, Runs
 _SHOWN = 20
 
 
-def check_readiness(run_id: str, runs: Runs, artifacts: ArtifactStore, today: date) -> None:
-    """Store the run's estimate. Raises DatasetNotReady with up to 20 problems and their number, ProviderRefused
-    when nothing is known of the provider and base model."""
+def check_readiness(run_id: str, runs: Runs, artifacts: ArtifactStore, today: date) -> Estimate:
+    """Store and answer the run's estimate. Raises DatasetNotReady with up to 20 problems and the number of all,
+    ProviderRefused when nothing is known of the provider and base model."""
     run = runs.get(run_id)
     if run.manifest_key is None:
         raise DatasetNotReady(f"Run {run_id} has no dataset version.", "Publish the dataset first.")
@@ -37,3 +37,4 @@ def check_readiness(run_id: str, runs: Runs, artifacts: ArtifactStore, today: da
     cost = estimate(splits["train"], sampled(splits["test"]), manifest.settings, epochs, spec)
     notes = advice(len(splits["train"]), run.settings, spec, today)
     runs.update(run_id, {"stage": "CheckReadiness", "estimate": cost.to_json() | {"notes": notes}})
+    return cost

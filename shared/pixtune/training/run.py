@@ -85,6 +85,7 @@ class Run:
     provider_status: the provider job's state when last asked, as a `JobState` value.
     files: "training" / "validation" -> the provider's file id.
     steps: checkpoints to evaluate, 0 being the base model. estimate: tokens and cost, low, mid, high.
+    reenqueued_at: when SettleUploads last sent uploads again.
     turn, task_token: the polling turn that waits now. promotion: what promote_model decided and why.
     """
 
@@ -98,6 +99,7 @@ class Run:
     status: RunStatus = RunStatus.QUEUED
     stage: str = "Requested"
     deadline_at: float = 0.0
+    reenqueued_at: float | None = None
     version: int | None = None
     version_digest: str | None = None
     manifest_key: str | None = None

@@ -119,50 +119,58 @@ class _Score:
         }
 
 
-def _error(distances: Matrix, targets: Matrix, held: Mask, kept: Mask) -> tuple[float, float]:
-    """Squared error on `held` of kernel ridge fitted to `kept`, and of their mean alone."""
-    apart = distances[distances > 1e-12]
-    kernel = np.exp(-distances / (float(np.median(apart)) if apart.size else 1.0))
-    mean = targets[kept].mean(axis=0)
-    ridge = kernel[np.ix_(kept, kept)] + _RIDGE * np.eye(int(kept.sum()))
-    guess = kernel[np.ix_(held, kept)] @ np.linalg.solve(ridge, targets[kept] - mean) + mean
-    return float(((targets[held] - guess) ** 2).sum()), float(((targets[held] - mean) ** 2).sum())
+class _Ridge:
+    """Cross-validated kernel ridge regression from any set of blocks to the answers' columns.
 
+    distances: squared distances between rows, by block; folds: the fold of each row.
+    """
 
-def _pick(distances: dict[str, Matrix], targets: Matrix, folds: Folds, among: Mask) -> tuple[str, ...]:
-    """Greedy forward choice of blocks by cross-validation over the folds of the rows `among`."""
-    chosen: tuple[str, ...] = ()
-    best = float("inf")
-    while len(chosen) < len(BLOCKS):
-        tried = {
-            block: sum(
-                _error(
-                    _total(distances, (*chosen, block)), targets, among & (folds == fold), among & (folds != fold)
-                )[0]
-                for fold in np.unique(folds[among])
-            )
-            for block in BLOCKS
-            if block not in chosen
-        }
-        block = min(tried, key=lambda name: tried[name])
-        if tried[block] > 0.99 * best:
-            break
-        chosen, best = (*chosen, block), tried[block]
-    return chosen
+    def __init__(self, distances: dict[str, Matrix], targets: Matrix, folds: Folds) -> None:
+        self._distances, self._targets, self._folds = distances, targets, folds
+        self._kernels: dict[tuple[str, ...], Matrix] = {}
 
+    def _kernel(self, blocks: tuple[str, ...]) -> Matrix:
+        if blocks not in self._kernels:
+            total: Matrix = np.sum([self._distances[block] for block in blocks], axis=0)
+            apart = total[total > 1e-12]
+            self._kernels[blocks] = np.exp(-total / (float(np.median(apart)) if apart.size else 1.0))
+        return self._kernels[blocks]
 
-def _total(distances: dict[str, Matrix], blocks: tuple[str, ...]) -> Matrix:
-    return np.asarray(np.sum([distances[block] for block in blocks], axis=0))
+    def _errors(self, blocks: tuple[str, ...], held: Mask, kept: Mask) -> Vector:
+        """Squared error on `held` of a fit to `kept`, and of the mean of `kept` alone."""
+        kernel, targets = self._kernel(blocks), self._targets
+        mean = targets[kept].mean(axis=0)
+        ridge = kernel[np.ix_(kept, kept)] + _RIDGE * np.eye(int(kept.sum()))
+        guess = kernel[np.ix_(held, kept)] @ np.linalg.solve(ridge, targets[kept] - mean) + mean
+        return np.array([((targets[held] - guess) ** 2).sum(), ((targets[held] - mean) ** 2).sum()])
 
+    def _cuts(self, among: Mask) -> list[tuple[Mask, Mask]]:
+        """The rows held out and kept, fold by fold."""
+        numbers = np.unique(self._folds[among])
+        return [(among & (self._folds == fold), among & (self._folds != fold)) for fold in numbers]
 
-def _unexplained(distances: dict[str, Matrix], targets: Matrix, folds: Folds, among: Mask) -> float:
-    """Error over variance on each fold with the blocks that the other folds choose: choosing earns nothing."""
-    sums = [0.0, 0.0]
-    for fold in np.unique(folds[among]):
-        held, kept = among & (folds == fold), among & (folds != fold)
-        found = _error(_total(distances, _pick(distances, targets, folds, kept)), targets, held, kept)
-        sums = [sums[0] + found[0], sums[1] + found[1]]
-    return sums[0] / sums[1]
+    def pick(self, among: Mask) -> tuple[str, ...]:
+        """Blocks chosen greedily, until one more brings less than a hundredth."""
+        chosen: tuple[str, ...] = ()
+        best = float("inf")
+        while len(chosen) < len(BLOCKS):
+            tried = {
+                block: float(sum(self._errors((*chosen, block), *cut)[0] for cut in self._cuts(among)))
+                for block in BLOCKS
+                if block not in chosen
+            }
+            block = min(tried, key=lambda name: tried[name])
+            if tried[block] > 0.99 * best:
+                break
+            chosen, best = (*chosen, block), tried[block]
+        return chosen
+
+    def unexplained(self, among: Mask) -> float:
+        """Error over variance, on each fold with the blocks that the other folds pick: picking earns nothing."""
+        error, variance = np.sum(
+            [self._errors(self.pick(kept), held, kept) for held, kept in self._cuts(among)], axis=0
+        )
+        return float(error / variance)
 
 
 def _scaled(values: Matrix) -> tuple[Vector, Vector]:
@@ -189,10 +197,8 @@ def _choose(looks: list[dict[str, Vector]], targets: Matrix, rng: np.random.Gene
         distances[block] = np.maximum(squares[:, None] + squares - 2 * seen @ seen.T, 0)
     folds = np.arange(len(some)) % _FOLDS
     every, few = np.ones(len(some), bool), np.arange(len(some)) < _ESTIMATE_ROWS
-    return (
-        lens(_pick(distances, targets[some], folds, every)),
-        _unexplained(distances, targets[some], folds, few),
-    )
+    ridge = _Ridge(distances, targets[some], folds)
+    return lens(ridge.pick(every)), ridge.unexplained(few)
 
 
 class _Adam:

@@ -142,6 +142,7 @@ class Engine:
         """Runs the execution to its end; how it ended is in its status. Cancelling it aborts it."""
         branch = Branch(execution, {}, execution.context())
         branch.record("ExecutionStarted", input=encode(execution.input, "The input"), roleArn=execution.role_arn)
+        branch.event = 0  # as in AWS's histories, where the first state follows nothing
         try:
             output = await self._walk(machine, execution.input, branch)
         except Fault as fault:
