@@ -185,7 +185,7 @@ def test_answers_are_sliced_by_field_and_brightness(trained: Trained) -> None:
     slices = kept.slices()
     assert set(slices) == {"brightness", "light"}
     assert sum(len(answers) for answers in slices["brightness"].values()) == 18
-    assert list(slices["brightness"]) == ["bright", "dark", "medium"]
+    assert list(slices["brightness"]) == ["dark", "medium", "bright"]
 
 
 def test_the_first_model_that_beats_the_base_model_is_champion_and_a_repeat_changes_nothing(trained: Trained) -> None:
