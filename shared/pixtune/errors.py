@@ -2,11 +2,15 @@
 
 PixtuneError
 ├── EventWithoutVersion   an S3 event for a bucket that is not versioned
+├── DecoderNotStarted     the sandbox process does not come up
 ├── SegmentNotStored      a batch's rows could not be stored; its messages come again
+├── TooMuchContention    an item was changed by others each time it was about to be written
+├── TableRefused         a table left out a part of a batch, many times
 ├── QueueRefused          a queue took only a part of a batch
 ├── BusRefused            the event bus took only a part of a batch
 ├── FenceLost             another attempt of the same run has taken over
 ├── RunEnded              the run has ended already: what comes now changes nothing
+├── RunNotResumable       the run succeeded or joined another: there is nothing to resume
 ├── RequestConflict       a request's key came again with another body
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
@@ -33,8 +37,20 @@ class EventWithoutVersion(PixtuneError):
     """An S3 event carries no version id: the uploads bucket must be versioned (protocols: no 'latest' exists)."""
 
 
+class DecoderNotStarted(PixtuneError):
+    """The sandbox's process does not start, so no picture can be judged: our failure, never the picture's."""
+
+
 class SegmentNotStored(PixtuneError):
     """The rows segment could not be stored."""
+
+
+class TooMuchContention(PixtuneError):
+    """Others were faster, many times in a row; the message comes again."""
+
+
+class TableRefused(PixtuneError):
+    """A batch call answered 200 and named what it left out, each time it was asked again."""
 
 
 class QueueRefused(PixtuneError):
@@ -51,6 +67,10 @@ class FenceLost(PixtuneError):
 
 class RunEnded(PixtuneError):
     """The run has ended: its status is final until it is resumed."""
+
+
+class RunNotResumable(PixtuneError):
+    """The run did not fail."""
 
 
 class RequestConflict(PixtuneError):

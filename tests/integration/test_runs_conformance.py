@@ -15,7 +15,7 @@ from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.errors import BudgetExceeded, FenceLost, RunEnded
 from pixtune.training.ports import Requests, TrainingRuns
-from pixtune.training.run import Charge, Checkpoint, Request, Run, RunStatus, TrainingSettings
+from pixtune.training.run import Charge, Checkpoint, Hyperparameters, Request, Run, RunStatus, TrainingSettings
 
 SETTINGS = TrainingSettings("local", "tiny")
 NOW = 1_800_000_000.5
@@ -84,6 +84,21 @@ def test_a_shared_run_awaits_uploads_up_to_its_newest_request(store: Store) -> N
     assert store.requests.share(Request("marker", "k2", "run_1", "h", True), NOW + 90)
 
 
+def test_changes_are_json_values_and_come_back_as_the_run_types_them(store: Store) -> None:
+    run = store.run("run_1")
+    changes = {
+        "status": "running",
+        "steps": [0, 10],
+        "failure": {"code": "c", "cause": "why", "fix": "this"},
+        "settings": TrainingSettings("openai", "big", Hyperparameters(3, learning_rate_multiplier=0.5)).to_json(),
+        "files": {"training": "f"},
+        "estimate": {"usd": {"high": 1.25}},
+        "deadline_at": NOW + 0.25,
+    }
+    store.runs.update("run_1", changes)
+    assert store.runs.get("run_1") == Run.from_json(run.to_json() | changes)
+
+
 @pytest.mark.parametrize(
     "changes", [{"version": 3, "version_digest": "d"}, {"stage": "PublishDataset"}, {"status": "failed"}]
 )
@@ -126,8 +141,9 @@ def test_no_fence_for_an_older_attempt_nor_for_an_ended_run(store: Store) -> Non
 
 def test_an_ended_run_keeps_its_status_until_it_is_resumed(store: Store) -> None:
     store.run("run_1")
-    assert store.runs.settle("run_1", 1, {"status": "failed", "ended_at": NOW}, release=True)
-    assert not store.runs.settle("run_1", 1, {"status": "cancelled"}, release=True)
+    assert store.runs.settle("run_1", {"status": "failed", "ended_at": NOW}, fence=0, release=True)
+    assert store.runs.get("run_1").fence == 1
+    assert not store.runs.settle("run_1", {"status": "cancelled"}, fence=1, release=True)
     with pytest.raises(RunEnded):
         store.runs.update("run_1", {"status": "succeeded"})
     store.runs.update("run_1", {"status": "failed"})
@@ -135,7 +151,8 @@ def test_an_ended_run_keeps_its_status_until_it_is_resumed(store: Store) -> None
     assert store.runs.begin_attempt("run_1", 1, {"attempt": 2, "status": "queued", "ended_at": None})
     assert not store.runs.begin_attempt("run_1", 1, {"attempt": 2, "status": "queued"})
     assert [(run.run_id, run.attempt) for run in store.runs.live()] == [("run_1", 2)]
-    assert not store.runs.settle("run_1", 1, {"status": "failed"}, release=True)
+    assert not store.runs.settle("run_1", {"status": "failed"}, fence=0, release=True)
+    assert store.runs.settle("run_1", {"status": "failed"}, fence=1, release=True)
 
 
 def test_a_training_is_held_by_one_run_and_taken_over_only_as_seen(store: Store) -> None:
@@ -162,10 +179,10 @@ def test_a_budget_is_charged_with_the_reservation_and_given_back_when_no_job_was
     with pytest.raises(BudgetExceeded):
         store.runs.reserve("run_2", "trn_2", fence=1, instead_of=None, charge=charge)
     assert store.runs.holder("trn_2") is None
-    assert store.runs.settle("run_1", 1, {"status": "failed"}, release=True)
+    assert store.runs.settle("run_1", {"status": "failed"}, fence=1, release=True)
     assert store.runs.holder("trn_1") is None
     assert store.runs.reserve("run_2", "trn_2", fence=1, instead_of=None, charge=charge)
-    assert store.runs.settle("run_2", 1, {"status": "failed"}, release=False)
+    assert store.runs.settle("run_2", {"status": "failed"}, fence=1, release=False)
     assert store.runs.holder("trn_2") == "run_2"
     store.run("run_3", "dogs"), store.runs.take_fence("run_3", 1)
     with pytest.raises(BudgetExceeded):

@@ -186,9 +186,10 @@ class RunsTable:
         if failed:
             raise self._why_not(run_id, fence)
 
-    def settle(self, run_id: str, attempt: int, changes: Mapping[str, Any], *, release: bool) -> bool:
-        condition, values = f"#attempt = :held_attempt AND {_IS_LIVE}", {"held_attempt": attempt} | _LIVE_VALUES
-        return self._write_run(run_id, changes, condition, values, self._release(run_id) if release else ())
+    def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
+        condition, values = f"#fence = :held_fence AND {_IS_LIVE}", {"held_fence": fence} | _LIVE_VALUES
+        ended = {**changes, "fence": fence + 1}
+        return self._write_run(run_id, ended, condition, values, self._release(run_id) if release else ())
 
     def begin_attempt(self, run_id: str, ended_attempt: int, changes: Mapping[str, Any]) -> bool:
         condition = "#attempt = :held_attempt AND #status IN (:failed, :cancelled)"

@@ -124,3 +124,13 @@ def spec_for(provider: str, base_model: str) -> ProviderSpec:
             f"No limits are known for base model {base_model!r} of provider {provider!r}.",
             f"Choose one of: {known}; or add it to pixtune/providers/limits.toml.",
         ) from None
+
+
+def default_base_model(provider: str) -> str:
+    """The base model of a provider that is trained unless another is asked for: its first in limits.toml. Raises
+    ProviderRefused for an unknown provider."""
+    for name, base_model in all_specs():
+        if name == provider:
+            return base_model
+    known = ", ".join(sorted({name for name, _ in all_specs()}))
+    raise ProviderRefused(f"No provider {provider!r} is known.", f"Choose one of: {known}.")

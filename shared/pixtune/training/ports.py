@@ -77,15 +77,16 @@ class TrainingRuns(Runs, Protocol):
         """Keep the token of this polling turn; None when a newer turn or attempt has stored its own."""
         ...
 
-    def settle(self, run_id: str, attempt: int, changes: Mapping[str, Any], *, release: bool) -> bool:
-        """End the run with `changes`, unless it has ended or a newer attempt exists (then False).
+    def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
+        """End the run with `changes` and raise its fence, so that nothing under way writes any more. False when it
+        has ended, or the fence is another one.
 
         release: give the training's reservation and its charge back: no provider job was made for it.
         """
         ...
 
     def begin_attempt(self, run_id: str, ended_attempt: int, changes: Mapping[str, Any]) -> bool:
-        """Make an ended run live again with `changes`, unless it is not at that attempt, ended (then False)."""
+        """Make a failed or cancelled run live again with `changes`; False unless it is at that attempt, and ended."""
         ...
 
     def add_event(self, run_id: str, event: RunEvent) -> None: ...

@@ -30,6 +30,8 @@ class RunStatus(StrEnum):
 class Hyperparameters:
     """None: the provider's own default."""
 
+    __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012  # read by pydantic at the doors
+
     n_epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
@@ -77,13 +79,13 @@ class Run:
     """One training run. Times are Unix seconds (float); digests hex; money in US dollars.
 
     requested_at: when the newest of the requests it serves came; uploads up to then are awaited.
-    requested_at: when the newest of the requests it serves came; uploads up to then are awaited.
     stage: the state-machine state it was last seen in. fence: rises with every launch attempt; writes about the
     launch are conditional on it. deadline_at: set by the first launch of an attempt, 0 before.
     intent_at: when a create was last about to be sent; set and no provider_job_id means the outcome is unknown.
     provider_status: the provider job's state when last asked, as a `JobState` value.
     files: "training" / "validation" -> the provider's file id.
     steps: checkpoints to evaluate, 0 being the base model. estimate: tokens and cost, low, mid, high.
+    reenqueued_at: when SettleUploads last sent uploads again.
     turn, task_token: the polling turn that waits now. promotion: what promote_model decided and why.
     """
 
@@ -97,6 +99,7 @@ class Run:
     status: RunStatus = RunStatus.QUEUED
     stage: str = "Requested"
     deadline_at: float = 0.0
+    reenqueued_at: float | None = None
     version: int | None = None
     version_digest: str | None = None
     manifest_key: str | None = None
@@ -189,7 +192,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a training takes out of a budget when it is reserved: dollars, of `limit` dollars for `month` (2026-11)."""
+    """What a training takes out of a budget when it is reserved: dollars, of `limit` for `month` (2026-11)."""
 
     month: str
     dollars: float

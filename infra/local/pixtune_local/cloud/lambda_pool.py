@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,12 @@ class Function:
     def fingerprint(self) -> str:
         """Another fingerprint means environments that started before must not serve."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
+
+
+def _label(name: str) -> str:
+    """What people call the function: its logical id, where CloudFormation made a name up around it."""
+    generated = re.fullmatch(r"[a-z0-9-]+?-([A-Z]\w*)-[0-9A-Za-z]{12,13}", name)
+    return generated[1] if generated else name
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,10 @@ class _Exit:
     status: int
 
 
+class _Gone(Exception):
+    """The environment had ended before it could take the event: another one takes it."""
+
+
 class _RuntimeApi(ThreadingHTTPServer):
     """The Runtime API of one environment: `next`, `response`, `error` and `init/error`."""
 
@@ -127,6 +138,9 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.outcomes: queue.Queue[_Started | _Response | _Failure | _Exit] = queue.Queue()
         self.unanswered: str | None = None
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A killed environment hangs up in the middle of its call; its exit is reported elsewhere."""
 
     @property
     def address(self) -> str:
@@ -295,9 +309,11 @@ class _Environment:
         with self._log_lock:
             self._captured.clear()
         deadline = time.monotonic() + max(INIT_LIMIT_SECONDS, function.timeout_seconds)
+        taken = False
         self._api.events.put(_Event(request_id, payload))
         try:
             while isinstance(outcome := self._api.outcomes.get(timeout=deadline - time.monotonic()), _Started):
+                taken = True
                 deadline = time.monotonic() + function.timeout_seconds
         except (queue.Empty, ValueError):
             self.stop()
@@ -313,6 +329,8 @@ class _Environment:
         if isinstance(outcome, _Failure):
             self.ready = not outcome.ends_process
             return {**outcome.document, "requestId": request_id}, True
+        if self.ready and not taken:
+            raise _Gone
         how = "signal: killed" if outcome.status < 0 else f"exit status {outcome.status}"
         said = f"RequestId: {request_id} Error: Runtime exited with error: {how}"
         return {"errorType": "Runtime.ExitError", "errorMessage": said}, True
@@ -358,7 +376,7 @@ class LambdaPool:
         self._logs = logs
         self._endpoint_url = endpoint_url
         # Lambda would start a thousand; two cores are better served by a short queue.
-        self._per_function = per_function or 2 * (os.cpu_count() or 1)
+        self.per_function = per_function or 2 * (os.cpu_count() or 1)
         self._changed = threading.Condition()
         self._idle: dict[str, list[_Environment]] = {}
         self._busy: dict[str, list[_Environment]] = {}
@@ -370,30 +388,35 @@ class LambdaPool:
     def invoke(self, function: Function, event: Any, request_id: str | None = None) -> Answer:
         request_id = request_id or str(uuid.uuid4())
         payload = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-        with self._environment(function) as environment:
-            cold = not environment.ready
-            started = time.monotonic()
-            answer, failed = environment.invoke(payload, request_id)
-            took = (time.monotonic() - started) * 1000
-            log = environment.log()
-            with self._changed:
-                counts = self._counts.setdefault(function.name, {"invocations": 0, "cold_starts": 0, "errors": 0})
-                counts["invocations"] += 1
-                counts["cold_starts"] += cold
-                counts["errors"] += failed
-        return Answer(answer, failed, log, cold, took)
+        while True:
+            with suppress(_Gone), self._environment(function) as environment:
+                return self._invoke_in(environment, payload, request_id)
+
+    def _invoke_in(self, environment: _Environment, payload: bytes, request_id: str) -> Answer:
+        cold = not environment.ready
+        started = time.monotonic()
+        answer, failed = environment.invoke(payload, request_id)
+        took = (time.monotonic() - started) * 1000
+        with self._changed:
+            nothing = {"invocations": 0, "cold_starts": 0, "errors": 0}
+            counts = self._counts.setdefault(environment.function.name, nothing)
+            counts["invocations"] += 1
+            counts["cold_starts"] += cold
+            counts["errors"] += failed
+        return Answer(answer, failed, environment.log(), cold, took)
 
     def status(self) -> dict[str, Any]:
-        """Per function: process ids (those at work apart), counts since the start, and the log file."""
+        """Per function, by label: process ids (those at work apart), counts since the start, and the log file."""
         with self._changed:
             return {
-                name: {
+                _label(name): {
+                    "name": name,
                     "pids": [e.process.pid for e in self._idle.get(name, []) + self._busy.get(name, [])],
                     "busy": [e.process.pid for e in self._busy.get(name, [])],
-                    "log": str(self._logs / f"{name}.log"),
-                    **counts,
+                    "log": str(self._logs / f"{_label(name)}.log"),
+                    **self._counts.get(name, {"invocations": 0, "cold_starts": 0, "errors": 0}),
                 }
-                for name, counts in self._counts.items()
+                for name in {*self._counts, *self._busy}
             }
 
     def close(self) -> None:
@@ -423,8 +446,8 @@ class LambdaPool:
                 if idle:
                     environment = idle.pop()
                     break
-                if len(self._busy.get(function.name, [])) < self._per_function:
-                    log = self._logs / f"{function.name}.log"
+                if len(self._busy.get(function.name, [])) < self.per_function:
+                    log = self._logs / f"{_label(function.name)}.log"
                     environment = _Environment(function, self._runtime, self._endpoint_url, log)
                     break
                 self._changed.wait()

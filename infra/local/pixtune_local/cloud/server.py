@@ -75,11 +75,12 @@ async def _serve(port: int, state_dir: Path, runtime: Path) -> None:
     from hypercorn.config import Config
     from ministack.app import app
 
-    from pixtune_local.cloud import gaps
+    from pixtune_local.cloud import gaps, step_functions
     from pixtune_local.cloud.lambda_pool import CodeStore, LambdaPool
 
     pool = LambdaPool(runtime, state_dir / "logs", f"http://127.0.0.1:{port}")
     gaps.mend(pool, CodeStore(state_dir / "code"))
+    step_functions.install()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,7 +95,7 @@ async def _serve(port: int, state_dir: Path, runtime: Path) -> None:
     config.keep_alive_timeout = 75
     config.graceful_timeout = 0.5
     config.loglevel = "WARNING"
-    await serve(_with_control(app, pool.status), config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # hypercorn types scopes by TypedDict
+    await serve(_with_control(app, pool.status), config, shutdown_trigger=stopped)
 
 
 def _with_control(app: Application, status: Callable[[], dict[str, Any]]) -> Application:

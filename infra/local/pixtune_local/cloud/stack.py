@@ -1,14 +1,17 @@
 """Comes in: the project's folder; goes out: its template running on this machine, and a description of where.
 
 `up` builds the functions for this machine, starts MiniStack and the local provider, and deploys the same
-`template.yaml` that AWS gets. Nothing here talks to AWS: every client is bound to a loopback address and made-up keys.
+`template.yaml` that AWS gets. Nothing here talks to AWS: every client is bound to loopback and made-up keys.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -16,8 +19,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -39,11 +42,16 @@ ROOT_KEY = "test"
 
 # What the template's parameters are on this machine; only those it declares are passed.
 LOCAL_PARAMETERS: Mapping[str, str] = {
-    "Stage": "local",
     "DefaultProvider": "local",
+    "OpenAIUrl": "",  # nothing here can reach a provider that costs money
     "PollMinSeconds": "1",
     "PollMaxSeconds": "1",
+    "ReenqueueAfterSeconds": "10",
+    "SettleDeadlineSeconds": "120",
+    "FactsWindowSeconds": "0",
+    "ConvertConcurrency": "4",
 }
+PROVIDER_KEY = "sk-local"
 
 Echo = Callable[[str], None]
 
@@ -146,7 +154,7 @@ def up(root: Path, *, port: int | None = None, fresh: bool = False, echo: Echo =
             processes["provider"] = _start_provider(root, provider_port)
         _wait_until_it_answers(f"{endpoint_url}/_ministack/health", processes["cloud"])
         if provider_url is not None:
-            _wait_until_it_listens(provider_url, processes["provider"])
+            _wait_until_it_answers(f"{provider_url}/_local/health", processes["provider"])
         echo(f"local cloud and provider started ({took()})")
         logs = str(state / "logs")
         info = StackInfo(endpoint_url, REGION, "", "", {}, None, provider_url, processes, logs)
@@ -173,6 +181,26 @@ def down(root: Path) -> list[str]:
     return stopped
 
 
+def kill_provider(root: Path) -> Callable[[], None]:
+    """Crash the local provider (SIGKILL); calling what comes back starts it again on the same port and folder."""
+    root = root.resolve()
+    info = _recorded(root)
+    if info is None or info.provider_url is None or not _is_ours(info.processes["provider"]):
+        raise StackFailed("no local provider runs")
+    provider_url = info.provider_url
+    crashed = psutil.Process(info.processes["provider"].pid)
+    for process in [*crashed.children(recursive=True), crashed]:
+        process.kill()
+    crashed.wait(10)
+
+    def start() -> None:
+        process = _start_provider(root, urlsplit(provider_url).port or 0)
+        _wait_until_it_answers(f"{provider_url}/_local/health", process)
+        _record(root, replace(info, processes={**info.processes, "provider": process}))
+
+    return start
+
+
 def status(root: Path) -> StackStatus:
     """Who is alive, where everything is, how deep the queues are and where the functions' logs are."""
     info = _recorded(root.resolve())
@@ -181,7 +209,8 @@ def status(root: Path) -> StackStatus:
     alive = {name: _is_ours(process) for name, process in info.processes.items()}
     if not alive.get("cloud"):
         return StackStatus(info, alive)
-    queues, dead = [], []
+    queues: list[QueueDepth] = []
+    dead: list[QueueDepth] = []
     sqs = client(info, "sqs")
     names: list[Literal["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "RedrivePolicy"]]
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "RedrivePolicy"]
@@ -199,8 +228,7 @@ def status(root: Path) -> StackStatus:
         waiting, in_flight = (int(attributes.get(key, "0")) for key in names[:2])
         is_dead = name in targets or "deadletter" in name.replace("-", "").lower()
         (dead if is_dead else queues).append(QueueDepth(name, waiting, in_flight))
-    with urllib.request.urlopen(f"{_loopback(info.endpoint_url)}/_pixtune/functions", timeout=10) as answer:
-        functions = json.loads(answer.read())
+    functions = json.loads(_http(f"{info.endpoint_url}/_pixtune/functions"))
     return StackStatus(info, alive, queues, dead, functions)
 
 
@@ -215,7 +243,7 @@ def client(info: StackInfo, service: str, *, as_root: bool = True) -> Any:
     ).client(  # type: ignore[call-overload]  # the overloads are by literal service name
         service,
         endpoint_url=_loopback(info.endpoint_url),
-        config=Config(retries={"max_attempts": 3}, ignore_configured_endpoint_urls=True),
+        config=Config(retries={"max_attempts": 3}),
     )
 
 
@@ -224,6 +252,16 @@ def _loopback(url: str) -> str:
     if host not in {"127.0.0.1", "localhost", "::1"}:
         raise StackFailed(f"{url} is not on this machine; the local stack speaks to loopback addresses only")
     return url
+
+
+def _http(url: str, body: dict[str, str] | None = None) -> bytes:
+    """The answer of a server of ours; OSError where it does not answer, or answers with an error."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"content-type": "application/json", "authorization": f"Bearer {PROVIDER_KEY}"}
+    request = urllib.request.Request(_loopback(url), data=data, headers=headers)  # _loopback checked it
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        content: bytes = answer.read()
+        return content
 
 
 def _build(root: Path, interpreter: Path) -> dict[str, Path]:
@@ -317,20 +355,9 @@ def _free_port() -> int:
 
 def _wait_until_it_answers(url: str, process: Process, seconds: float = 30) -> None:
     for _ in _until(seconds, process, url):
-        try:
-            with urllib.request.urlopen(_loopback(url), timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            continue
-
-
-def _wait_until_it_listens(url: str, process: Process, seconds: float = 30) -> None:
-    parts = urlsplit(_loopback(url))
-    for _ in _until(seconds, process, url):
-        with socket.socket() as probe:
-            if probe.connect_ex((parts.hostname or "", parts.port or 0)) == 0:
-                return
+        with suppress(OSError):
+            _http(url)
+            return
 
 
 def _until(seconds: float, process: Process, url: str) -> Iterator[None]:
@@ -385,7 +412,7 @@ def _deploy(root: Path, info: StackInfo, archives: dict[str, Path]) -> StackInfo
     declared = {p["ParameterKey"] for p in cloudformation.get_template_summary(TemplateURL=url).get("Parameters", [])}
     values = dict(LOCAL_PARAMETERS)
     if info.provider_url is not None:
-        values["LocalProviderUrl"] = info.provider_url
+        values["LocalProviderUrl"] = f"{info.provider_url}/v1"
     _create_or_update(cloudformation, url, {name: value for name, value in values.items() if name in declared})
     stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
@@ -401,7 +428,19 @@ def _deploy(root: Path, info: StackInfo, archives: dict[str, Path]) -> StackInfo
     _permit_caller(info, ids("AWS::S3::Bucket"))
     apis = ids("AWS::ApiGatewayV2::Api")
     api_url = f"{info.endpoint_url}/_aws/execute-api/{apis[0]}" if apis else None
-    return StackInfo(**{**vars(info), "outputs": outputs, "api_url": api_url})
+    info = StackInfo(**{**vars(info), "outputs": outputs, "api_url": api_url})
+    if info.provider_url is not None:
+        _introduce_provider(info, ids("AWS::SecretsManager::Secret"))
+    return info
+
+
+def _introduce_provider(info: StackInfo, secret_ids: list[str]) -> None:
+    """Let the provider sign its webhooks, and the functions check them, with a secret made for this stack."""
+    signing = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+    _http(f"{info.provider_url}/_local/webhook", {"url": f"{info.api_url}/v1/webhooks/local", "secret": signing})
+    value = json.dumps({"local": {"api_key": PROVIDER_KEY, "webhook_secret": signing}})
+    for secret_id in secret_ids:
+        client(info, "secretsmanager").put_secret_value(SecretId=secret_id, SecretString=value)
 
 
 def _logical_id(folder: str) -> str:
@@ -412,8 +451,6 @@ def _logical_id(folder: str) -> str:
 
 
 def _short_hash(content: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(content).hexdigest()[:16]
 
 

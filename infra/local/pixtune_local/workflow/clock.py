@@ -22,6 +22,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.seconds = 0.0
         super().__init__(_Leaping(self))
+        # asyncio runs timers due within the clock's resolution. The monotonic clock's 1 ns is finer than a float can
+        # hold after three years (99,999,999 s, the longest wait), and a due timer would then never run.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self.seconds

@@ -99,8 +99,7 @@ def _scope_problems(scope: State, place: str, outer: frozenset[str]) -> Iterator
     for name in sorted(own & (FUNCTIONS | {"states"})):
         yield f"{place}States: assigns ${name}, which JSONata or Step Functions has taken"
     for name, state in states.items():
-        found = list(_state_problems(state, f"{place}{name}", own | outer))
-        yield from found
+        yield from _state_problems(state, f"{place}{name}", own | outer)
     yield from _path_problems(scope, states, place)
 
 
@@ -179,16 +178,14 @@ def _rule_problems(rule: State, shape: tuple[set[str], set[str]], place: str, *,
         return
     if "States.ALL" in errors and (errors != ["States.ALL"] or not last):
         yield f"{place}/ErrorEquals: States.ALL must stand alone and last"
-    yield from _number_problems(rule, "IntervalSeconds", place, least=1)
-    yield from _number_problems(rule, "MaxAttempts", place, least=0)
-    yield from _number_problems(rule, "MaxDelaySeconds", place, least=rule.get("IntervalSeconds", 1) + 1)
+    for field, least in (("IntervalSeconds", 1), ("MaxAttempts", 0), ("MaxDelaySeconds", 1)):
+        if is_expression(rule.get(field)):
+            yield f"{place}/{field}: cannot be an expression"
+        yield from _number_problems(rule, field, place, least=least)
     if not isinstance(rate := rule.get("BackoffRate", 2), int | float) or rate < 1:
         yield f"{place}/BackoffRate: must be a number from 1"
     if rule.get("JitterStrategy", "NONE") not in ("NONE", "FULL"):
         yield f"{place}/JitterStrategy: must be NONE or FULL"
-    for field in ("IntervalSeconds", "MaxAttempts", "MaxDelaySeconds", "BackoffRate"):
-        if is_expression(rule.get(field)):
-            yield f"{place}/{field}: cannot be an expression"
 
 
 def _number_problems(state: State, field: str, place: str, *, least: int) -> Iterator[str]:

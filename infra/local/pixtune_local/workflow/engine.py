@@ -142,6 +142,7 @@ class Engine:
         """Runs the execution to its end; how it ended is in its status. Cancelling it aborts it."""
         branch = Branch(execution, {}, execution.context())
         branch.record("ExecutionStarted", input=encode(execution.input, "The input"), roleArn=execution.role_arn)
+        branch.event = 0  # as in AWS's histories, where the first state follows nothing
         try:
             output = await self._walk(machine, execution.input, branch)
         except Fault as fault:
@@ -288,23 +289,24 @@ class Engine:
         branch.record("MapStateStarted", length=len(items))
 
         async def iterate(index: int, item: Value) -> Value:
-            async with gate:
-                inner = branch.fork(index, item)
-                where = {"name": visit.name, "index": index}
-                inner.record("MapIterationStarted", **where)
-                try:
-                    selector = state.get("ItemSelector")
-                    states = {"input": visit.input, "context": inner.context}
-                    chosen = item if selector is None else evaluate(selector, inner.variables, states, "ItemSelector")
-                    output = await self._walk(machine, chosen, inner)
-                except Fault:
-                    inner.record("MapIterationFailed", **where)
-                    raise
-                except asyncio.CancelledError:
-                    inner.record("MapIterationAborted", **where)
-                    raise
-                inner.record("MapIterationSucceeded", **where)
-                return output
+            await gate.acquire()
+            inner = branch.fork(index, item)
+            where = {"name": visit.name, "index": index}
+            inner.record("MapIterationStarted", **where)
+            try:
+                selector = state.get("ItemSelector")
+                states = {"input": visit.input, "context": inner.context}
+                chosen = item if selector is None else evaluate(selector, inner.variables, states, "ItemSelector")
+                output = await self._walk(machine, chosen, inner)
+            except Fault:
+                inner.record("MapIterationFailed", **where)
+                raise  # without opening the gate: no further item starts
+            except asyncio.CancelledError:
+                inner.record("MapIterationAborted", **where)
+                raise
+            inner.record("MapIterationSucceeded", **where)
+            gate.release()
+            return output
 
         try:
             async with asyncio.TaskGroup() as group:
