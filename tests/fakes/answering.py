@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import IO
 
 from pixtune.errors import ProviderRefused
@@ -28,6 +29,7 @@ class AnsweringProvider:
     asked: list[tuple[str, str]] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     active: dict[str, Activation] = field(default_factory=dict)
+    retiring: dict[str, date] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(
@@ -41,6 +43,9 @@ class AnsweringProvider:
         with self._lock:
             self.asked.append((model_id, row.example_id))
         return Reply(said, 300, 2)
+
+    def retires_on(self, model_id: str) -> date | None:
+        return self.retiring.get(model_id)
 
     def activate(self, model_id: str) -> Activation:
         return self.active.get(model_id, Activation(True))
