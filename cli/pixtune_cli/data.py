@@ -60,6 +60,49 @@ def push(
 
 
 @app.command()
+def check(folder: Folder, as_json: AsJson = False) -> None:
+    """What an upload of this folder would come to. Needs no stack and no network.
+
+    Exit code 2 when a file would be rejected; files that operating systems leave behind do not count.
+    """
+    import sys
+
+    from pixtune_cli.checking import FolderCheck
+
+    if sys.platform != "linux":
+        say("This system cannot limit the decoder's memory; only its time is limited.")
+    check = FolderCheck(folder)
+    for one in check.run():
+        if as_json:
+            json_line(one.to_json())
+        else:
+            _tell(one.to_json())
+    summary = check.summary()
+    if as_json:
+        json_line({"summary": summary})
+    else:
+        verdicts = ", ".join(f"{count} {name}" for name, count in summary["verdicts"].items())
+        line(f"{summary['files']} files: {verdicts or 'nothing to check'}")
+        examples = summary["examples"]
+        line(f"{examples['ready']} examples ready, {examples['waiting']} waiting, {summary['unlabelled']} unlabelled")
+    if check.rejected:
+        shown = ", ".join(check.rejected[:5]) + (", ..." if len(check.rejected) > 5 else "")
+        raise Failure(
+            f"{len(check.rejected)} files would be rejected.", shown, "mend or remove them, then check again"
+        )
+    next_step(f"pixtune data push {folder} --dataset NAME")
+
+
+def _tell(checked: dict[str, Any]) -> None:
+    """One line for a file that is not simply accepted, and one for each of its warnings."""
+    if checked["verdict"] != "accepted":
+        rest = f"{checked['detail']} {checked['fix']}".strip()
+        line(f"{checked['verdict']:<9} {checked['code']:<20} {checked['file']}  {rest}")
+    for note in checked["warnings"]:
+        line(f"{'warning':<9} {note['code']:<20} {checked['file']}  {note['detail']}")
+
+
+@app.command()
 def show(
     ctx: typer.Context,
     dataset: Annotated[str, typer.Argument(help="The dataset.")],
@@ -108,13 +151,17 @@ def _list_examples(api: Any, base: str, state: str, as_json: bool) -> None:  # A
             table(
                 ("example", "state", "images", "why"),
                 [
-                    (item["example_id"], item["state"], ", ".join(item.get("images", ())), item.get("reason"))
+                    (item["example_id"], item["state"], ", ".join(item["images"]), _why(item))
                     for item in page["items"]
                 ],
             )
         cursor = page["next_cursor"]
         if cursor is None:
             return
+
+
+def _why(example: dict[str, Any]) -> str:
+    return "; ".join(f"{entry['key']}: {entry['reason']}" for entry in example["waiting_for"] + example["conflict"])
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

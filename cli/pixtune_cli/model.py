@@ -46,7 +46,7 @@ def ls(ctx: typer.Context, dataset: Dataset, as_json: AsJson = False) -> None:
             ("version", "aliases", "model", "score", "run"),
             [
                 (
-                    model["version"],
+                    model["number"],
                     ", ".join(model["aliases"]),
                     model["model_id"],
                     _share(model["score"]),
@@ -93,8 +93,8 @@ def history(ctx: typer.Context, dataset: Dataset, alias: Alias = "champion", as_
             json_line(entry)
     else:
         table(
-            ("at", "what", "model version", "from", "why"),
-            [(e["at"], e["action"], e["model_version"], e["previous"], e["reason"]) for e in entries],
+            ("at", "what", "model version", "from", "by", "why"),
+            [(e["moved_at"], e["action"], e["model_version"], e["previous"], e["by"], e["reason"]) for e in entries],
         )
     next_step(f"pixtune model rollback {dataset} --alias {alias}", f"pixtune model ls {dataset}")
 
@@ -114,7 +114,7 @@ def _show(moved: dict[str, Any], as_json: bool) -> None:
     if as_json:
         json_line(moved)
     else:
-        line(f"{moved['alias']} -> model version {moved['model_version']} ({moved['model_id']})")
+        line(f"{moved['alias']} -> model version {moved['model_version']} ({moved['model']['model_id']})")
 
 
 def _share(score: float | None) -> str:
