@@ -28,8 +28,9 @@ def series(points: Sequence[Mapping[str, float]], name: str) -> list[Point]:
 
 
 def _ticks(highest: float, about: int) -> list[float]:
-    """Round numbers from 0 to at least `highest`."""
-    rough = max(highest, 1e-9) / about
+    """Round numbers from 0 to at least `highest`, two or more."""
+    highest = max(highest, 1e-6)
+    rough = highest / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= rough)
     return [number * step for number in range(math.ceil(highest / step - 1e-9) + 1)]
