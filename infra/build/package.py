@@ -17,6 +17,7 @@ import argparse
 import fcntl
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,20 +43,25 @@ class BuildFailed(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Where an artifact runs: uv's selection of wheels, and the interpreter that compiles its bytecode, if any."""
+    """Where an artifact runs: uv's selection of wheels, and the interpreter that compiles its bytecode, if any.
+
+    `fits` says what an artifact of this target runs on; two targets that fit the same have the same artifacts.
+    """
 
     name: str
     wheels: tuple[str, ...]
     bytecode_by: str | None
+    fits: str
 
 
 def host() -> Target:
-    return Target("host", ("--python", sys.executable), sys.executable)
+    return Target("host", ("--python", sys.executable), sys.executable, f"{sys.version} {platform.platform()}")
 
 
 def aws_lambda() -> Target:
     wheels = ("--python-platform", "aarch64-manylinux_2_28", "--python-version", PYTHON_OF_LAMBDA)
-    return Target("lambda", wheels, _interpreter_of_lambda())
+    python = _interpreter_of_lambda()
+    return Target("lambda", wheels, python, " ".join([*wheels, "with" if python else "without", "bytecode"]))
 
 
 def _interpreter_of_lambda() -> str | None:
@@ -92,33 +99,33 @@ def build(root: Path, target: Target, name: str) -> Path:
         if name == RUNTIME:
             _install(root, target, (root / "infra/locks/runtime.txt").read_text(), out)
         elif name == LAYER:
-            _copy_sources(root / "shared" / "pixtune", out / "python" / "pixtune")
-            _install(root, target, _locked(root, _pins(root, target, root / "shared")), out / "python")
+            _add_packages(root, target, _locked(root, _pins(root, target, root / "shared")), out / "python")
+            _add_sources(root / "shared" / "pixtune", out / "python" / "pixtune")
+            _compile(target, out / "python" / "pixtune")
         else:
             folder = functions(root).get(name)
             if folder is None:
                 known = ", ".join([LAYER, *functions(root)])
                 raise BuildFailed(f"no folder under functions/ has the logical id {name}; known: {known}")
-            _copy_sources(folder, out)
             own = _pins(root, target, folder)
             in_layer = _pins(root, target, root / "shared") if own else {}
-            _install(root, target, _locked(root, {k: v for k, v in own.items() if in_layer.get(k) != v}), out)
-        _compile(target, out, "/opt" if name == LAYER else "/var/task")
+            own = {name: version for name, version in own.items() if in_layer.get(name) != version}
+            _add_packages(root, target, _locked(root, own), out)
+            _add_sources(folder, out)  # one small file: compiling it ahead would gain nothing
         stamp.write_text(digest)
     return out
 
 
 def archive(artifact: Path) -> Path:
-    """The artifact as a zip with the same bytes for the same content, beside its folder; written once per build."""
+    """The artifact as a zip beside its folder: same content, same bytes. Not compressed, for it never leaves here."""
     out = artifact.with_suffix(".zip")
     stamp = artifact.parent / f"{artifact.name}.stamp"
     if out.exists() and out.stat().st_mtime_ns >= stamp.stat().st_mtime_ns:
         return out
     partial = out.with_suffix(".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bundle:
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as bundle:
         for path in sorted(p for p in artifact.rglob("*") if p.is_file()):
             entry = zipfile.ZipInfo(str(path.relative_to(artifact)), (1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (path.stat().st_mode & 0o777) << 16
             bundle.writestr(entry, path.read_bytes())
     partial.replace(out)
@@ -138,9 +145,10 @@ def _digest_of_inputs(root: Path, target: Target, name: str) -> str:
             root / "shared/requirements.txt",
             *_sources(root / "functions" / _snake(name)),
         ]
-    total = hashlib.sha256(repr((target, sys.version if target.name == "host" else "")).encode())
-    for path in [Path(__file__), *inputs]:
-        total.update(f"{path.name}\0{path.parent}\0".encode())
+    total = hashlib.sha256(target.fits.encode())
+    total.update(Path(__file__).read_bytes())
+    for path in inputs:
+        total.update(f"\0{path.relative_to(root)}\0".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
@@ -153,10 +161,12 @@ def _sources(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
-def _copy_sources(source: Path, destination: Path) -> None:
-    shutil.copytree(source, destination, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "requirements.txt"))
+def _add_sources(source: Path, destination: Path) -> None:
+    unwanted = shutil.ignore_patterns("__pycache__", "*.pyc", "requirements.txt")
+    shutil.copytree(source, destination, ignore=unwanted, dirs_exist_ok=True)
 
 
+@cache
 def _pins(root: Path, target: Target, folder: Path) -> dict[str, str]:
     """What the folder's requirements resolve to on the target, within the lock: name -> version."""
     requirements = folder / "requirements.txt"
@@ -182,30 +192,41 @@ def _locked(root: Path, pins: dict[str, str]) -> str:
     return "\n".join(entries[pin] for pin in pins.items())
 
 
-def _install(root: Path, target: Target, locked: str, destination: Path) -> None:
+def _add_packages(root: Path, target: Target, locked: str, destination: Path) -> None:
+    """Functions that ask for the same packages share one installation, compiled once, by hard links."""
     destination.mkdir(parents=True, exist_ok=True)
     if not locked:
         return
-    pinned = destination.parent / f"{destination.name}.pinned.txt"
+    key = hashlib.sha256(f"{target.fits}\n{locked}".encode()).hexdigest()[:16]
+    folder = root / ".pixtune" / "build" / target.name / "packages"
+    installed, partial = folder / key, folder / f"{key}.partial"
+    folder.mkdir(exist_ok=True)
+    with _one_at_a_time(folder / f"{key}.lock"):
+        if not installed.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+            _install(root, target, locked, partial)
+            _compile(target, partial)
+            partial.rename(installed)
+    shutil.copytree(installed, destination, copy_function=os.link, dirs_exist_ok=True)
+
+
+def _install(root: Path, target: Target, locked: str, destination: Path) -> None:
+    pinned = destination.with_suffix(".txt")
     pinned.write_text(locked)
     options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--link-mode", "copy"]
-    try:
-        _uv(root, "pip", "install", *options, *target.wheels, "--target", str(destination), "-r", str(pinned))
-    finally:
-        pinned.unlink()
+    _uv(root, "pip", "install", *options, *target.wheels, "--target", str(destination), "-r", str(pinned))
     shutil.rmtree(destination / "bin", ignore_errors=True)
     (destination / ".lock").unlink(missing_ok=True)
 
 
-def _compile(target: Target, out: Path, mounted_at: str) -> None:
-    """Bytecode that is trusted without looking at file times: a zip does not keep them."""
+def _compile(target: Target, tree: Path) -> None:
+    """Bytecode that is trusted without looking at file times, for a zip does not keep them; -s hides where it was
+    built."""
     if target.bytecode_by is None:
-        print(f"{out.name}: no bytecode, for no python{PYTHON_OF_LAMBDA} runs here", file=sys.stderr)
         return
-    places = ["-s", str(out), "-p", mounted_at] if target.name == "lambda" else []
-    command = [target.bytecode_by, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    subprocess.run([*command, *places, str(out)], check=False, stdout=subprocess.DEVNULL)
-    print(f"{out.name}: bytecode by {target.bytecode_by}", file=sys.stderr)
+    command = [target.bytecode_by, "-I", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    # A package may carry a file for another Python; what does not compile is left to the interpreter.
+    subprocess.run([*command, "-s", str(tree), str(tree)], check=False, stdout=subprocess.DEVNULL)
 
 
 def _uv(root: Path, *arguments: str) -> str:
@@ -247,6 +268,7 @@ def main() -> int:
     arguments.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
     given = arguments.parse_args()
     target = aws_lambda() if given.target == "lambda" else host()
+    print(f"bytecode by {target.bytecode_by or f'nobody: no python{PYTHON_OF_LAMBDA} runs here'}", file=sys.stderr)
     try:
         if given.all:
             extra = [RUNTIME] if target.name == "host" else []

@@ -2,17 +2,27 @@
 
 PixtuneError
 ├── EventWithoutVersion   an S3 event for a bucket that is not versioned
+├── DecoderNotStarted     the sandbox process does not come up
 ├── SegmentNotStored      a batch's rows could not be stored; its messages come again
+├── TooMuchContention    an item was changed by others each time it was about to be written
+├── TableRefused         a table left out a part of a batch, many times
 ├── QueueRefused          a queue took only a part of a batch
 ├── BusRefused            the event bus took only a part of a batch
 ├── FenceLost             another attempt of the same run has taken over
+├── RunEnded              the run has ended already: what comes now changes nothing
+├── RunNotResumable       the run succeeded or joined another: there is nothing to resume
+├── RequestConflict       a request's key came again with another body
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
 │   ├── DatasetNotReady       the version breaks the provider's limits
 │   ├── DatasetEmpty          no example is ready
 │   ├── ProviderRefused       the provider answered with a terminal refusal
+│   ├── BudgetExceeded        the month's budget has not enough left for this training
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
+├── AliasConflict         an alias is not at the version its mover has seen
+├── AliasRefused          an alias cannot be moved so; carries what to do
+├── UnknownModel          a dataset has no model version of that number
 └── ProviderUnavailable   the provider did not answer, or asked to come again later
 """
 
@@ -27,8 +37,20 @@ class EventWithoutVersion(PixtuneError):
     """An S3 event carries no version id: the uploads bucket must be versioned (protocols: no 'latest' exists)."""
 
 
+class DecoderNotStarted(PixtuneError):
+    """The sandbox's process does not start, so no picture can be judged: our failure, never the picture's."""
+
+
 class SegmentNotStored(PixtuneError):
     """The rows segment could not be stored."""
+
+
+class TooMuchContention(PixtuneError):
+    """Others were faster, many times in a row; the message comes again."""
+
+
+class TableRefused(PixtuneError):
+    """A batch call answered 200 and named what it left out, each time it was asked again."""
 
 
 class QueueRefused(PixtuneError):
@@ -41,6 +63,18 @@ class BusRefused(PixtuneError):
 
 class FenceLost(PixtuneError):
     """The run's fence moved on: a newer attempt owns it, this one must stop without writing."""
+
+
+class RunEnded(PixtuneError):
+    """The run has ended: its status is final until it is resumed."""
+
+
+class RunNotResumable(PixtuneError):
+    """The run did not fail."""
+
+
+class RequestConflict(PixtuneError):
+    """The same request key was used before for something else."""
 
 
 class RunFault(PixtuneError):
@@ -70,6 +104,10 @@ class ProviderRefused(RunFault):
     code = "provider_refused"
 
 
+class BudgetExceeded(RunFault):
+    code = "budget_exceeded"
+
+
 class ProviderJobEnded(RunFault):
     code = "provider_job_ended"
 
@@ -80,3 +118,27 @@ class RunDeadlinePassed(RunFault):
 
 class ProviderUnavailable(PixtuneError):
     """The provider did not answer, answered 5xx or 429: worth another try, later."""
+
+
+class AliasConflict(PixtuneError):
+    """The alias is at `present` (0: it does not exist), not where the caller has seen it."""
+
+    def __init__(self, dataset: str, alias: str, present: int) -> None:
+        super().__init__(f"Alias {alias} of {dataset} is at version {present}; read it again and decide anew.")
+        self.present = present
+
+
+class AliasRefused(PixtuneError):
+    """An alias cannot be moved in this way; `fix` tells what can be done."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(f"{message} {fix}")
+        self.message = message
+        self.fix = fix
+
+
+class UnknownModel(PixtuneError):
+    """There is no such model version."""
+
+    def __init__(self, dataset: str, number: int) -> None:
+        super().__init__(f"Dataset {dataset} has no model version {number}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from hashlib import sha256
 
 DATASET = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
@@ -61,3 +62,21 @@ def hashed(text: str, length: int = 32) -> str:
 def upload_id(key: str) -> str:
     """An upload's id in the tables. Uploads that share a stem share the first 16 characters."""
     return f"{hashed(stem_of(key), 16)}-{hashed(key)}"
+
+
+def hashed_stem(key: str) -> str:
+    """What the ids of all uploads with this key's stem begin with."""
+    return hashed(stem_of(key), 16)
+
+
+def images_of_stem(stem: str, keys: Iterable[str]) -> tuple[str, ...]:
+    """Which of `keys` the sidecar `{stem}.json` or `{stem}.txt` may speak for, sorted.
+
+    Those with a known image suffix; where there are none, whatever else is neither annotation nor junk.
+    """
+    found = sorted({key for key in keys if stem_of(key) == stem and not is_annotation(key) and not is_junk(key)})
+    return tuple([key for key in found if has_image_suffix(key)] or [key for key in found if not key.endswith("/")])
+
+
+def has_image_suffix(key: str) -> bool:
+    return key.lower().endswith(IMAGE_SUFFIXES)

@@ -106,5 +106,11 @@ class Environment:
 
     @property
     def run_deadline_seconds(self) -> int:
-        """How long a training may take, from the request on."""
+        """How long a training may take, from the first launch of an attempt on."""
         return int(self._get("RUN_DEADLINE_SECONDS"))
+
+    @property
+    def monthly_budget(self) -> float | None:
+        """US dollars that trainings may reserve in a month; None for no limit."""
+        value = self._get("MONTHLY_BUDGET_USD")
+        return float(value) if value else None

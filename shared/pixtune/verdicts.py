@@ -50,6 +50,7 @@ class Code(StrEnum):
     BAD_SETTINGS = "bad_settings"
     # warnings: the upload is accepted, something in it deserves a look
     ROW_REJECTED = "row_rejected"
+    FIELD_IGNORED = "field_ignored"
     AMBIGUOUS_IMAGE = "ambiguous_image"
     WAITING_FOR_IMAGE = "waiting_for_image"
     CONFLICT = "conflict"
@@ -62,7 +63,7 @@ class Code(StrEnum):
 
 MEANINGS: dict[Code, str] = {
     Code.OK: "Nothing to say: it can be trained on as it is.",
-    Code.CONVERTED: "Usable after conversion; the detail names each step (rotated, colours, format, size, metadata).",
+    Code.CONVERTED: "Usable after a repair; the detail names each one (orientation, colours, transparency, name).",
     Code.NO_DATASET: "The key's first folder is not a dataset name ([a-z0-9][a-z0-9-]{1,62}).",
     Code.JUNK_FILE: "A file an operating system leaves behind (.DS_Store, Thumbs.db, ._*).",
     Code.EMPTY_FILE: "The file has no bytes.",
@@ -84,6 +85,7 @@ MEANINGS: dict[Code, str] = {
     Code.NO_VALID_ROWS: "Every row of the annotation file has a problem; each is listed.",
     Code.BAD_SETTINGS: "dataset.toml has a problem; each is listed.",
     Code.ROW_REJECTED: "A row of the annotation file cannot be used; the others are.",
+    Code.FIELD_IGNORED: "A field of the annotation file says something pixtune has no use for; it was left out.",
     Code.AMBIGUOUS_IMAGE: "More than one image could be meant; name it with its extension.",
     Code.WAITING_FOR_IMAGE: "The image this annotation names has not arrived; the paths tried are listed.",
     Code.CONFLICT: "Two sources disagree about the same example; both are shown and it is held.",

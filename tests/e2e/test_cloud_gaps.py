@@ -37,6 +37,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(PROJECT / "template.yaml", folder)
     for part in ("shared", ".tools", ".venv-cloud"):
         (folder / part).symlink_to(ROOT / part)
+    build = ROOT / ".pixtune" / "build"  # what both projects are made of need not be installed twice
+    build.mkdir(parents=True, exist_ok=True)
+    (folder / ".pixtune").mkdir()
+    (folder / ".pixtune" / "build").symlink_to(build)
     (folder / "infra").mkdir()
     for part in ("build", "locks"):
         (folder / "infra" / part).symlink_to(ROOT / "infra" / part)
@@ -194,6 +198,8 @@ def test_a_queue_batch_is_larger_than_ten_and_only_reported_messages_come_again(
     cloud: StackInfo, seen: Inbox
 ) -> None:
     sqs, work = stack.client(cloud, "sqs"), cloud.outputs["Work"]
+    sqs.send_message(QueueUrl=work, MessageBody="warm up")
+    seen.wait_for(lambda message: message.get("batch") == ["warm up"])
     for start in range(0, 100, 10):
         entries = [{"Id": str(n), "MessageBody": f"m{n}"} for n in range(start, start + 10)]
         assert not sqs.send_message_batch(QueueUrl=work, Entries=entries).get("Failed")
@@ -203,12 +209,12 @@ def test_a_queue_batch_is_larger_than_ten_and_only_reported_messages_come_again(
         return [body for message in seen.seen for body in message.get("batch", [])]
 
     seen.wait_for(lambda message: "refused" in message.get("batch", []), 2)
-    deadline = time.monotonic() + 20
-    while len({body for body in bodies() if body != "refused"}) < 100:
+    deadline = time.monotonic() + 40
+    while len({body for body in bodies() if body.startswith("m")}) < 100:
         assert time.monotonic() < deadline, bodies()
         seen.receive()
     assert max(len(message["batch"]) for message in seen.seen if "batch" in message) > 10
-    assert len([body for body in bodies() if body != "refused"]) == 100
+    assert len([body for body in bodies() if body.startswith("m")]) == 100
     dead = stack.client(cloud, "sqs")
     letters: list[Any] = []
     while not letters:
@@ -388,7 +394,7 @@ def call(
     if keys is not None:
         SigV4Auth(Credentials(*keys), service, cloud.region).add_auth(request)
     sent = (send or body) if method == "POST" else None
-    return _open(urllib.request.Request(request.url, data=sent, headers=dict(request.headers), method=method))
+    return _open(urllib.request.Request(str(request.url), data=sent, headers=dict(request.headers), method=method))
 
 
 def _post_form(url: str, fields: dict[str, str], content: bytes) -> int:

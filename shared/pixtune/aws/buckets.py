@@ -83,6 +83,13 @@ class Uploads:
                 if marker["IsLatest"]:
                     yield ListedUpload(marker["Key"], marker["VersionId"], 0, marker["LastModified"], True)
 
+    def folders(self) -> Iterator[str]:
+        """First segments of all keys, those included that only have old versions or delete markers."""
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Delimiter="/")
+        for page in pages:
+            for prefix in page.get("CommonPrefixes", []):
+                yield prefix["Prefix"].removesuffix("/")
+
     def current_of(self, key: str) -> ListedUpload | None:
         """What is current for one key; None when no version of it is left."""
         return next((upload for upload in self.current(key) if upload.key == key), None)

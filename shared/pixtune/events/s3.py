@@ -15,6 +15,7 @@ from typing import Any
 from pixtune.errors import EventWithoutVersion
 
 RECONCILE = "Upload Reconcile"  # our own detail-type, sent by a sweep, by SettleUploads and by append_rows
+METADATA = "Upload Metadata"  # sent by append_rows: this version of an image carries `pixtune-*` metadata
 RECONCILE_SOURCE = "pixtune"
 SEQUENCER_WIDTH = 32
 
@@ -27,6 +28,7 @@ class Change(StrEnum):
     ARCHIVED = "archived"  # a lifecycle rule's delete marker: the upload is gone, its example stays
     RECHECK = "recheck"  # an event that does not say what is current now: ask for a reconcile
     RECONCILE = "reconcile"  # look at the bucket; write by compare-and-set on `expected`
+    METADATA = "metadata"  # read what an image's own metadata say about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ class UploadEvent:
 
     version_id: set for PUT and DELETED (there: the delete marker's). sequencer: padded, empty for RECONCILE.
     size: bytes, for PUT. expected: for RECONCILE, what the table showed (None: nothing). recipe: for RECONCILE,
-    the preprocessing recipe to convert under, when it is not the default.
+    the preprocessing recipe to convert under, when it is not the default. because: for RECONCILE, the state of the
+    table that asks for it; the answer repeats it, so that one state asks once. METADATA has the version id,
+    sequencer and expected of the image's fact.
     """
 
     bucket: str
@@ -64,6 +68,7 @@ class UploadEvent:
     size: int | None = None
     expected: Generation | None = None
     recipe: Mapping[str, Any] | None = None  # Any: a recipe is plain JSON here; images.recipe gives it types
+    because: str = ""
 
 
 def padded(sequencer: str) -> str:
@@ -92,6 +97,17 @@ def parse(body: str | Mapping[str, Any]) -> UploadEvent:
             Change.RECONCILE,
             expected=Generation.from_json(expected) if expected else None,
             recipe=detail.get("recipe"),
+            because=detail.get("because", ""),
+        )
+    if kind == METADATA:
+        expected = detail["expected"]
+        return UploadEvent(
+            bucket,
+            key,
+            Change.METADATA,
+            item["version-id"],
+            detail["sequencer"],
+            expected=Generation.from_json(expected) if expected else None,
         )
     if kind == "Object Deleted" and detail.get("deletion-type") == "Permanently Deleted":
         return UploadEvent(bucket, key, Change.RECHECK)
@@ -110,7 +126,7 @@ def parse(body: str | Mapping[str, Any]) -> UploadEvent:
 
 
 def reconcile_message(
-    bucket: str, key: str, expected: Generation | None, recipe: Mapping[str, Any] | None = None
+    bucket: str, key: str, expected: Generation | None, recipe: Mapping[str, Any] | None = None, because: str = ""
 ) -> dict[str, Any]:
     """The message that asks the gate or the reader to look at the bucket again for `key`."""
     detail: dict[str, Any] = {
@@ -120,4 +136,22 @@ def reconcile_message(
     }
     if recipe is not None:
         detail["recipe"] = dict(recipe)
+    if because:
+        detail["because"] = because
     return {"source": RECONCILE_SOURCE, "detail-type": RECONCILE, "detail": detail}
+
+
+def metadata_message(
+    bucket: str, key: str, version_id: str, sequencer: str, expected: Generation | None
+) -> dict[str, Any]:
+    """The message that asks the reader for an image's own metadata, in the words of the image's fact."""
+    return {
+        "source": RECONCILE_SOURCE,
+        "detail-type": METADATA,
+        "detail": {
+            "bucket": {"name": bucket},
+            "object": {"key": key, "version-id": version_id},
+            "sequencer": sequencer,
+            "expected": expected.to_json() if expected else None,
+        },
+    }

@@ -26,7 +26,8 @@ class Part:
 class Turn:
     """What one side says. role: "user" or "assistant"; images stand in user turns only.
 
-    A first user turn without text asks the dataset's default prompt; it is filled in when a version is published.
+    A first user turn without text asks the dataset's default prompt; it is filled in when a row is
+    rendered for a provider, so that changing the prompt changes no row.
     """
 
     role: str

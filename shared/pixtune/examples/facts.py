@@ -6,13 +6,19 @@ whatever took over a decoder can speak about images, never about annotations.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pixtune.events.s3 import Change, Generation
 from pixtune.examples.annotation import Annotation
+from pixtune.keys import NO_DATASET, dataset_of
 from pixtune.verdicts import Verdict
+
+_SHA256, _DHASH = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{16}")
+_FORMATS = ("jpeg", "png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,10 @@ class ImageData:
             + [("brightness", float)]
         ):
             values[name] = kind(data[name])
-        return cls(**values)
+        image = cls(**values)
+        if not (_SHA256.fullmatch(image.sha256) and _DHASH.fullmatch(image.dhash) and image.format in _FORMATS):
+            raise ValueError(f"Expected a converted image's hashes and format, found {image}")
+        return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +124,24 @@ class ImageFact:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an annotation comes from: a file of the uploads bucket (`file`) or an image's own metadata (`object`),
-    at one generation. `expected` as in ImageFact."""
+    """Where an annotation comes from, at one generation. `expected` as in ImageFact.
+
+    type: `file` (an upload), `object` (an image's own metadata; the generation is the image's) or `api` (key "api",
+    version_id and sequencer from its own counter). reading: differs when the same bytes were read another way,
+    because the image a sidecar speaks for is another one now.
+    """
 
     type: str
     key: str
     version_id: str
     sequencer: str
     expected: Generation | None = None
+    reading: str = ""
+
+    @property
+    def order(self) -> str:
+        """What comes later within this source is not smaller. A reconcile keeps the sequencer that it found."""
+        return self.sequencer or (self.expected.sequencer if self.expected else "")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -131,6 +150,7 @@ class Source:
             "version_id": self.version_id,
             "sequencer": self.sequencer,
             "expected": self.expected.to_json() if self.expected else None,
+            "reading": self.reading,
         }
 
     @classmethod
@@ -141,12 +161,14 @@ class Source:
             data["version_id"],
             data["sequencer"],
             Generation.from_json(data["expected"]) if data["expected"] else None,
+            data["reading"],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFact:
-    """What one source says about one example. More than one annotation: the source contradicts itself.
+    """What one source says about one example. None: it takes back what it said (only the API does, a file drops the
+    row). More than one: it contradicts itself.
 
     images: upload keys, in order. where: the place in the file ("line 12"), for people.
     """
@@ -187,7 +209,7 @@ class SourceFact:
 
     stems: stems this file names images by (a sidecar `a.json` speaks for `a.*`); append_rows asks for the file
     to be read again when an image with such a stem comes or goes. resolved: the image keys it found for them.
-    settings: the content of dataset.toml, when that is what it is.
+    because: repeated from the reconcile that asked. settings: the content of dataset.toml, when that is what it is.
     """
 
     dataset: str
@@ -199,6 +221,7 @@ class SourceFact:
     stems: tuple[str, ...] = ()
     resolved: tuple[str, ...] = ()
     settings: Mapping[str, Any] | None = None
+    because: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -212,6 +235,7 @@ class SourceFact:
             "stems": list(self.stems),
             "resolved": list(self.resolved),
             "settings": dict(self.settings) if self.settings is not None else None,
+            "because": self.because,
         }
 
     @classmethod
@@ -226,4 +250,52 @@ class SourceFact:
             tuple(data["stems"]),
             tuple(data["resolved"]),
             data["settings"],
+            data["because"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Look at these examples again: what a fact that touches many is cut into."""
+
+    dataset: str
+    examples: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "touch", "dataset": self.dataset, "examples": list(self.examples)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Touch:
+        return cls(data["dataset"], tuple(data["examples"]))
+
+
+Fact = ImageFact | AnnotationFact | SourceFact | Touch
+
+_KINDS: dict[str, dict[str, type[ImageFact] | type[AnnotationFact] | type[SourceFact] | type[Touch]]] = {
+    "image": {"image": ImageFact},
+    "annotation": {"annotation": AnnotationFact, "source": SourceFact, "touch": Touch},
+}
+
+
+def read_fact(queue: str, body: str) -> Fact:
+    """A message of the `image` or the `annotation` facts queue.
+
+    Raises KeyError or ValueError when it is no fact, claims what its queue may not, or names a dataset that its
+    key is not in: our failure or an attack, so it belongs in the dead-letter queue.
+    """
+    data = json.loads(body)
+    kinds = _KINDS[queue]
+    if data["kind"] not in kinds:
+        raise ValueError(f"A fact of kind {data['kind']!r} came through the {queue} facts queue")
+    fact = kinds[data["kind"]].from_json(data)
+    keys: tuple[str, ...] = ()
+    if isinstance(fact, ImageFact):
+        keys = (fact.key,)
+    elif isinstance(fact, AnnotationFact):
+        keys = fact.images if fact.source.type == "api" else (fact.source.key, *fact.images)
+    elif isinstance(fact, SourceFact):
+        keys = (fact.source.key,)
+    for key in keys:
+        if fact.dataset != (dataset_of(key) or NO_DATASET):
+            raise ValueError(f"{key!r} is not an upload of dataset {fact.dataset!r}")
+    return fact

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import IO, Protocol
 
 from pixtune.examples.rows import Row
 from pixtune.training.run import Hyperparameters
@@ -92,8 +92,9 @@ class TrainingProvider(Protocol):
         """One training line (with newline). system, prompt: the dataset's, used where the row states none."""
         ...
 
-    def upload(self, name: str, lines: Iterable[bytes]) -> str:
-        """Store a training file under a content-derived name, once; answers its id, also when it is there already."""
+    def upload(self, name: str, content: IO[bytes]) -> str:
+        """Store a training file (seekable) under a content-derived name, once; answers its id, also when a file of
+        that name and size is there already."""
         ...
 
     def find_jobs(self, run_id: str) -> Sequence[JobView]:

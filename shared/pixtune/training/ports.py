@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from pixtune.training.run import Checkpoint, Run
+from pixtune.training.run import Charge, Checkpoint, Request, Run, RunEvent
 
 
 class Runs(Protocol):
@@ -17,7 +17,8 @@ class Runs(Protocol):
 
     def update(self, run_id: str, changes: Mapping[str, Any], *, fence: int | None = None) -> None:
         """Set these fields of the run (JSON values, names of `Run`). With `fence`: only while the run's fence is
-        still this one, else FenceLost."""
+        still this one, else FenceLost. A status is set only while the run has not ended, else RunEnded (setting the
+        same again is fine). Closes the run to further requests when `open_to_requests` says so."""
         ...
 
     def put_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -34,6 +35,100 @@ class Runs(Protocol):
 
     def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
         """In order of step."""
+        ...
+
+
+class TrainingRuns(Runs, Protocol):
+    """Run records as request, launch, polling, failure and the sweep need them."""
+
+    def open_run(self, dataset: str, settings_digest: str) -> str | None:
+        """The run that still takes in requests for this dataset and these settings."""
+        ...
+
+    def live(self) -> Iterable[Run]:
+        """Runs that have not ended; may lag behind by seconds."""
+        ...
+
+    def take_fence(self, run_id: str, attempt: int) -> Run:
+        """Raise the fence and answer the run with it. FenceLost when a newer attempt exists, RunEnded when ended."""
+        ...
+
+    def holder(self, training_id: str) -> str | None:
+        """The run that holds the reservation of this training."""
+        ...
+
+    def reserve(
+        self, run_id: str, training_id: str, *, fence: int, instead_of: Run | None, charge: Charge | None
+    ) -> bool:
+        """Reserve the training and charge the budget, both or neither; False when somebody else was faster.
+
+        instead_of: the ended run to take it over from, provided that it is still as shown. Raises FenceLost, and
+        BudgetExceeded when the month's budget has not that much left.
+        """
+        ...
+
+    def record_job(self, run_id: str, provider: str, job_id: str, changes: Mapping[str, Any], *, fence: int) -> None:
+        """Set the run's provider job with `changes`, and make the run findable by it. Raises FenceLost."""
+        ...
+
+    def run_of_job(self, provider: str, job_id: str) -> str | None: ...
+
+    def store_token(self, run_id: str, attempt: int, turn: int, task_token: str) -> Run | None:
+        """Keep the token of this polling turn; None when a newer turn or attempt has stored its own."""
+        ...
+
+    def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
+        """End the run with `changes` and raise its fence, so that nothing under way writes any more. False when it
+        has ended, or the fence is another one.
+
+        release: give the training's reservation and its charge back: no provider job was made for it.
+        """
+        ...
+
+    def begin_attempt(self, run_id: str, ended_attempt: int, changes: Mapping[str, Any]) -> bool:
+        """Make a failed or cancelled run live again with `changes`; False unless it is at that attempt, and ended."""
+        ...
+
+    def add_event(self, run_id: str, event: RunEvent) -> None: ...
+
+    def last_metric_step(self, run_id: str) -> int:
+        """The highest step with a metric point, -1 without any."""
+        ...
+
+
+class Requests(Protocol):
+    """Request keys with the run each got. A request is written together with what it changes, or not at all."""
+
+    def find(self, door: str, key: str, now: float) -> Request | None: ...
+
+    def open(self, request: Request, run: Run, now: float) -> bool:
+        """Store the request and its new run, open to further requests. False when the key, or another open run
+        for the same dataset and settings, was there first."""
+        ...
+
+    def share(self, request: Request, now: float) -> bool:
+        """Store the request with a run that is open; the run then awaits uploads up to now. False when the key
+        was there first or the run is no longer open."""
+        ...
+
+    def first_time(self, door: str, key: str, now: float) -> bool:
+        """Whether this key is seen for the first time, remembering it for the days a redelivery may take."""
+        ...
+
+
+class Workflow(Protocol):
+    """The state machine. One execution per attempt, named `{run_id}-{attempt}`."""
+
+    def start(self, run_id: str, attempt: int) -> None:
+        """Start the attempt's execution; one that exists already is success."""
+        ...
+
+    def succeed(self, task_token: str, output: Mapping[str, Any]) -> None:
+        """Answer a waiting task; one that is settled already is success."""
+        ...
+
+    def fail(self, task_token: str, error: str, cause: str) -> None:
+        """Fail a waiting task; one that is settled already is success."""
         ...
 
 

@@ -30,6 +30,8 @@ class RunStatus(StrEnum):
 class Hyperparameters:
     """None: the provider's own default."""
 
+    __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012  # read by pydantic at the doors
+
     n_epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
@@ -76,10 +78,14 @@ class Failure:
 class Run:
     """One training run. Times are Unix seconds (float); digests hex; money in US dollars.
 
+    requested_at: when the newest of the requests it serves came; uploads up to then are awaited.
     stage: the state-machine state it was last seen in. fence: rises with every launch attempt; writes about the
-    launch are conditional on it. intent_at: when a create was last about to be sent; set and no provider_job_id
-    means the outcome is unknown. files: "training" / "validation" -> the provider's file id.
+    launch are conditional on it. deadline_at: set by the first launch of an attempt, 0 before.
+    intent_at: when a create was last about to be sent; set and no provider_job_id means the outcome is unknown.
+    provider_status: the provider job's state when last asked, as a `JobState` value.
+    files: "training" / "validation" -> the provider's file id.
     steps: checkpoints to evaluate, 0 being the base model. estimate: tokens and cost, low, mid, high.
+    reenqueued_at: when SettleUploads last sent uploads again.
     turn, task_token: the polling turn that waits now. promotion: what promote_model decided and why.
     """
 
@@ -93,6 +99,7 @@ class Run:
     status: RunStatus = RunStatus.QUEUED
     stage: str = "Requested"
     deadline_at: float = 0.0
+    reenqueued_at: float | None = None
     version: int | None = None
     version_digest: str | None = None
     manifest_key: str | None = None
@@ -161,3 +168,44 @@ class Checkpoint:
     def from_json(cls, data: Mapping[str, Any]) -> Checkpoint:
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """Something a person following the run wants to know. name: stable, in kebab-case; at: Unix seconds."""
+
+    at: float
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which run a door's key got. body_hash: of what was asked; shared: the run was there already."""
+
+    door: str
+    key: str
+    run_id: str
+    body_hash: str
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a training takes out of a budget when it is reserved: dollars, of `limit` for `month` (2026-11)."""
+
+    month: str
+    dollars: float
+    limit: float
+
+
+def open_to_requests(changes: Mapping[str, Any]) -> bool:
+    """Whether a run changed so may still take in further requests for the same dataset and settings.
+
+    It may until its version is being cut: what is dropped later would not be in it.
+    """
+    return (
+        changes.get("version") is None
+        and changes.get("stage", "Requested") in ("Requested", "SettleUploads")
+        and not RunStatus(changes.get("status", RunStatus.QUEUED)).ended
+    )

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack import app
-from ministack.core import iam_evaluator, lambda_runtime
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.arn import parse_arn
 from ministack.core.responses import get_account_id, get_region, set_request_account_id, set_request_region
-from ministack.services import dynamodb, eventbridge, lambda_svc, s3, sqs
+from ministack.services import dynamodb, eventbridge, lambda_svc, s3, sqs, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 from pixtune_local.cloud.lambda_pool import CodeStore, Function, LambdaPool
@@ -36,6 +36,7 @@ def mend(pool: LambdaPool, store: CodeStore) -> None:
     ask_targets_for_permission()
     retry_events_for_functions()
     refuse_unsigned_api_calls()
+    authorize_as_iam_names_it()
     count_loopback_as_tls()
     keep_time_to_live()
 
@@ -309,6 +310,27 @@ def refuse_unsigned_api_calls() -> None:
         return 403, {"Content-Type": "application/json"}, b'{"message":"Forbidden"}'
 
     app._enforce_execute_api = enforce_alike
+
+
+def authorize_as_iam_names_it() -> None:
+    """IAM has no action for SQS's batch calls: sqs:SendMessage permits SendMessageBatch too. A task token's answer is
+    permitted on the state machine that issued the token, which the request itself does not name.
+    """
+    action, resource = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
+
+    def action_of(*arguments: Any) -> str | None:
+        name: str | None = action(*arguments)
+        return name.removesuffix("Batch") if name and name.startswith("sqs:") else name
+
+    def resource_of(service: str, method: str, path: str, headers: Record, *rest: Any) -> str:
+        target = headers.get("x-amz-target", "")
+        machines = list(stepfunctions._state_machines)
+        if target.startswith("AWSStepFunctions.SendTask") and len(machines) == 1:
+            return str(machines[0])
+        return str(resource(service, method, path, headers, *rest))
+
+    iam_actions.extract_iam_action = action_of
+    iam_actions.extract_resource_arn = resource_of
 
 
 def count_loopback_as_tls() -> None:

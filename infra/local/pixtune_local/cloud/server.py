@@ -75,11 +75,12 @@ async def _serve(port: int, state_dir: Path, runtime: Path) -> None:
     from hypercorn.config import Config
     from ministack.app import app
 
-    from pixtune_local.cloud import gaps
+    from pixtune_local.cloud import gaps, step_functions
     from pixtune_local.cloud.lambda_pool import CodeStore, LambdaPool
 
     pool = LambdaPool(runtime, state_dir / "logs", f"http://127.0.0.1:{port}")
     gaps.mend(pool, CodeStore(state_dir / "code"))
+    step_functions.install()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -20,7 +20,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -181,6 +181,26 @@ def down(root: Path) -> list[str]:
     return stopped
 
 
+def kill_provider(root: Path) -> Callable[[], None]:
+    """Crash the local provider (SIGKILL); calling what comes back starts it again on the same port and folder."""
+    root = root.resolve()
+    info = _recorded(root)
+    if info is None or info.provider_url is None or not _is_ours(info.processes["provider"]):
+        raise StackFailed("no local provider runs")
+    provider_url = info.provider_url
+    crashed = psutil.Process(info.processes["provider"].pid)
+    for process in [*crashed.children(recursive=True), crashed]:
+        process.kill()
+    crashed.wait(10)
+
+    def start() -> None:
+        process = _start_provider(root, urlsplit(provider_url).port or 0)
+        _wait_until_it_answers(f"{provider_url}/_local/health", process)
+        _record(root, replace(info, processes={**info.processes, "provider": process}))
+
+    return start
+
+
 def status(root: Path) -> StackStatus:
     """Who is alive, where everything is, how deep the queues are and where the functions' logs are."""
     info = _recorded(root.resolve())
@@ -238,8 +258,8 @@ def _http(url: str, body: dict[str, str] | None = None) -> bytes:
     """The answer of a server of ours; OSError where it does not answer, or answers with an error."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json", "authorization": f"Bearer {PROVIDER_KEY}"}
-    request = urllib.request.Request(_loopback(url), data=data, headers=headers)  # noqa: S310  # _loopback checked it
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+    request = urllib.request.Request(_loopback(url), data=data, headers=headers)  # _loopback checked it
+    with urllib.request.urlopen(request, timeout=10) as answer:
         content: bytes = answer.read()
         return content
 

@@ -6,7 +6,6 @@ paint, traffic. The same seed draws the same picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -100,15 +99,25 @@ class _Canvas:
         left = [self.camera.at(x - width / 2, z) for z in depths]
         return left + [self.camera.at(x + width / 2, z) for z in reversed(depths)]
 
-    def blend(self, outlines: Iterable[list[Point]], colour: Colour, strength: float, soft: float = 0.0) -> None:
+    def blend(self, outlines: list[list[Point]], colour: Colour, strength: float, soft: float = 0.0) -> None:
         """Paint outlines half-transparently, with soft edges where asked."""
-        mask = Image.new("L", self.image.size)
+        points = [point for outline in outlines for point in outline]
+        if not points:
+            return
+        edge = 3 * soft + 1
+        left, top = (max(int(min(point[axis] for point in points) - edge), 0) for axis in (0, 1))
+        right, bottom = (
+            min(int(max(point[axis] for point in points) + edge) + 1, self.image.size[axis]) for axis in (0, 1)
+        )
+        if right <= left or bottom <= top:
+            return
+        mask = Image.new("L", (right - left, bottom - top))
         pen = ImageDraw.Draw(mask)
         for outline in outlines:
-            pen.polygon(outline, fill=int(255 * strength))
+            pen.polygon([(x - left, y - top) for x, y in outline], fill=int(255 * strength))
         if soft:
             mask = mask.filter(ImageFilter.GaussianBlur(soft))
-        self.image.paste(colour, mask=mask)
+        self.image.paste(colour, (left, top, right, bottom), mask)
 
 
 def _camera(rng: np.random.Generator, road: float, spread: float) -> _Camera:
@@ -301,7 +310,7 @@ def _lit(values: Field, camera: _Camera, rng: np.random.Generator, light: str, r
     if light == "overcast":
         return (values - 128) * 0.82 + 122
     if light == "dusk":
-        return np.asarray(values * np.array([0.8, 0.72, 0.74]))
+        return np.asarray(values * np.array([0.78, 0.73, 0.75]))
     if light == "low sun":
         return np.asarray(values * np.array([1.06, 0.94, 0.74]) + 10)
     if light == "fog":
@@ -349,12 +358,17 @@ def _write(folder: Path, task: tuple[int, Scene]) -> None:
     draw_scene(seed, scene.lanes).save(folder / scene.name, quality=JPEG_QUALITY)
 
 
+def scene_seed(seed: int, number: int) -> int:
+    """The seed of scene `number` of the set with this seed."""
+    return seed * 100_000 + number
+
+
 def write_scenes(folder: Path, count: int = 120, seed: int = DEFAULT_SEED) -> list[Scene]:
     """Draw `count` scenes into `folder`, as many of each number of lanes as can be; the same seed, the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = []
     for number in range(count):
-        own = seed * 100_000 + number
+        own = scene_seed(seed, number)
         tasks.append((own, Scene(f"road-{number:03d}.jpg", LANES[number % len(LANES)], light_of(own))))
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(partial(_write, folder), tasks, chunksize=8))

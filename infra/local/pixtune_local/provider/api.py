@@ -13,15 +13,16 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixtune_local.provider.faults import Faults
+from pixtune_local.provider.files import Files
+from pixtune_local.provider.http import json_body, page
 from pixtune_local.provider.jobs import BASE_MODEL, OWNER, Jobs
 from pixtune_local.provider.model import Model, guess
 from pixtune_local.provider.refusals import Refused
@@ -55,40 +56,6 @@ def _load(path: Path) -> Model:
     return Model.load(path)
 
 
-def _expired(file: Document, now: float) -> bool:
-    return file["expires_at"] is not None and bool(file["expires_at"] < now)
-
-
-def _integer(request: Request, name: str, default: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not text.isdigit() or not 1 <= int(text) <= most:
-        raise Refused(f"{name} is {text!r}, expected a number from 1 to {most}.", param=name)
-    return int(text)
-
-
-def _page(request: Request, found: list[Document], default: int, most: int) -> JSONResponse:
-    """One page of a list: `limit` items following the item whose id is `after`."""
-    after = request.query_params.get("after")
-    start = 0
-    if after is not None:
-        start = next((index + 1 for index, item in enumerate(found) if item["id"] == after), -1)
-        if start < 0:
-            raise Refused(f"No item with id {after} in this list.", param="after", status=404)
-    shown = found[start : start + _integer(request, "limit", default, most)]
-    ends = {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
-    return JSONResponse({"object": "list", "data": shown, "has_more": start + len(shown) < len(found), **ends})
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = await request.json()
-    except ValueError as error:
-        raise Refused(f"We could not parse the JSON body of your request ({error}).") from error
-    if not isinstance(body, dict):
-        raise Refused("The body of your request must be a JSON object.")
-    return body
-
-
 @dataclass
 class Api:
     """The routes of one provider over its store."""
@@ -97,70 +64,6 @@ class Api:
     jobs: Jobs
     webhooks: Webhooks
     faults: Faults
-
-    # --- files
-
-    def _file(self, key: str) -> Document:
-        file = self.store.get("file", key)
-        if file is None or _expired(file, time.time()):
-            raise Refused(f"No such File object: {key}", status=404, param="id")
-        return file
-
-    async def create_file(self, request: Request) -> Response:
-        if int(request.headers.get("content-length", 0)) > MAX_FILE_BYTES + 10_000:
-            raise Refused("File is too large: at most 512 MB.", status=413, param="file")
-        async with request.form() as form:
-            upload, purpose = form.get("file"), form.get("purpose")
-            if not isinstance(upload, UploadFile):
-                raise Refused("'file' is a required property", param="file")
-            if purpose != "fine-tune":
-                raise Refused(f"'{purpose}' is not one of ['fine-tune'] - 'purpose'", param="purpose")
-            if not (upload.filename or "").endswith(".jsonl"):
-                raise Refused(f"Invalid file format for Fine-Tuning API: {upload.filename}. Must be .jsonl")
-            lifetime = str(form.get("expires_after[seconds]", ""))
-            if lifetime and not (lifetime.isdigit() and 3600 <= int(lifetime) <= 2_592_000):
-                raise Refused("expires_after.seconds is a number from 3600 to 2592000.", param="expires_after")
-            key, now = f"file-{secrets.token_hex(12)}", int(time.time())
-            size = await run_in_threadpool(self.store.write_blob, key, upload.file)
-            if size > MAX_FILE_BYTES:
-                self.store.drop_blob(key)
-                raise Refused("File is too large: at most 512 MB.", status=413, param="file")
-            file = {
-                "id": key,
-                "object": "file",
-                "bytes": size,
-                "created_at": now,
-                "expires_at": now + int(lifetime) if lifetime else None,
-                "filename": upload.filename,
-                "purpose": purpose,
-                "status": "processed",
-            }
-        self.store.put("file", file)
-        return JSONResponse(file)
-
-    def list_files(self, request: Request) -> Response:
-        purpose = request.query_params.get("purpose")
-        newest_first = request.query_params.get("order", "desc") == "desc"
-        now = time.time()
-        files = [
-            file
-            for file in self.store.all("file", newest_first=newest_first)
-            if purpose in (None, file["purpose"]) and not _expired(file, now)
-        ]
-        return _page(request, files, 10_000, 10_000)
-
-    def retrieve_file(self, request: Request) -> Response:
-        return JSONResponse(self._file(request.path_params["id"]))
-
-    def file_content(self, request: Request) -> Response:
-        file = self._file(request.path_params["id"])
-        return FileResponse(self.store.blob(file["id"]), media_type="application/octet-stream")
-
-    def delete_file(self, request: Request) -> Response:
-        file = self._file(request.path_params["id"])
-        self.store.delete("file", file["id"])
-        self.store.drop_blob(file["id"])
-        return JSONResponse({"id": file["id"], "object": "file", "deleted": True})
 
     # --- fine-tuning
 
@@ -176,7 +79,7 @@ class Api:
         return job
 
     async def create_job(self, request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self.jobs.create, await _body(request)))
+        return JSONResponse(await run_in_threadpool(self.jobs.create, await json_body(request)))
 
     def list_jobs(self, request: Request) -> Response:
         wanted = {
@@ -190,7 +93,7 @@ class Api:
             for job in self.store.all("job", newest_first=True)
             if wanted.items() <= job["metadata"].items() and not (bare and job["metadata"])
         ]
-        return _page(request, jobs, 20, 100)
+        return page(request, jobs, 20, 100)
 
     def retrieve_job(self, request: Request) -> Response:
         return JSONResponse(self._job(request))
@@ -199,10 +102,10 @@ class Api:
         return JSONResponse(self.jobs.cancel(self._job(request)["id"]))
 
     def job_events(self, request: Request) -> Response:
-        return _page(request, self.store.all("event", self._job(request)["id"], newest_first=True), 20, 100)
+        return page(request, self.store.all("event", self._job(request)["id"], newest_first=True), 20, 100)
 
     def job_checkpoints(self, request: Request) -> Response:
-        return _page(request, self.store.all("checkpoint", self._job(request)["id"], newest_first=True), 10, 100)
+        return page(request, self.store.all("checkpoint", self._job(request)["id"], newest_first=True), 10, 100)
 
     # --- models
 
@@ -241,7 +144,7 @@ class Api:
     # --- chat
 
     async def chat(self, request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self._complete, await _body(request)))
+        return JSONResponse(await run_in_threadpool(self._complete, await json_body(request)))
 
     def _answer(self, name: str, question: Question) -> tuple[str, tuple[float, ...]]:
         model = self._model(name)
@@ -285,7 +188,7 @@ class Api:
     # --- admin
 
     async def set_faults(self, request: Request) -> Response:
-        return JSONResponse(self.faults.plan(await _body(request)))
+        return JSONResponse(self.faults.plan(await json_body(request)))
 
     def show_faults(self, _request: Request) -> Response:
         return JSONResponse(self.faults.show())
@@ -299,19 +202,17 @@ class Api:
         return JSONResponse(self.faults.show())
 
     async def set_webhook(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await json_body(request)
         return JSONResponse(self.webhooks.set_target(body.get("url"), body.get("secret")))
 
     def health(self, _request: Request) -> Response:
-        return JSONResponse({"status": "ok", "provider": OWNER, "base_model": BASE_MODEL})
+        waiting = len(self.store.all("delivery"))
+        return JSONResponse(
+            {"status": "ok", "provider": OWNER, "base_model": BASE_MODEL, "deliveries_waiting": waiting}
+        )
 
     def routes(self) -> list[Route]:
         table: list[tuple[str, str, Callable[[Request], Response | Awaitable[Response]]]] = [
-            ("POST", "/v1/files", self.create_file),
-            ("GET", "/v1/files", self.list_files),
-            ("GET", "/v1/files/{id}", self.retrieve_file),
-            ("DELETE", "/v1/files/{id}", self.delete_file),
-            ("GET", "/v1/files/{id}/content", self.file_content),
             ("POST", "/v1/fine_tuning/jobs", self.create_job),
             ("GET", "/v1/fine_tuning/jobs", self.list_jobs),
             ("GET", "/v1/fine_tuning/jobs/{id}", self.retrieve_job),
@@ -361,7 +262,7 @@ async def _show_missing(request: Request, error: Exception) -> Response:
 def build_app(api: Api, key: str) -> Starlette:
     """The application without its faults."""
     return Starlette(
-        routes=api.routes(),
+        routes=[*Files(api.store).routes(), *api.routes()],
         middleware=[Middleware(BearerKey, key=key)],
         exception_handlers={Refused: _show_refusal, HTTPException: _show_missing},
     )

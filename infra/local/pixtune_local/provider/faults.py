@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pixtune_local.provider.refusals import Refused
 
-KINDS = ("status", "drop_before", "drop_after", "delay")
+KINDS = ("status", "drop_before", "drop_after", "delay", "delay_after")
 _MESSAGES = {
     403: (
         "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create new "
@@ -37,7 +37,8 @@ class Rule:
     """Requests whose method and path match (`*` is any text) go wrong, the next `times` times or always (None).
 
     `status` answers with that status, `drop_before` closes the connection without doing anything, `drop_after` does
-    the work and then closes without an answer, `delay` waits `seconds` and goes on.
+    the work and then closes without an answer, `delay` waits `seconds` and goes on, `delay_after` does the work and
+    keeps its answer back for `seconds`.
     """
 
     kind: str
@@ -170,6 +171,16 @@ class FaultyApp:
         elif rule.kind == "delay":
             await asyncio.sleep(rule.seconds)
             await self._app(scope, receive, noting)
+        elif rule.kind == "delay_after":
+            answer: list[Message] = []
+
+            async def kept(message: Message) -> None:
+                answer.append(message)
+
+            await self._app(scope, receive, kept)
+            await asyncio.sleep(rule.seconds)
+            for message in answer:
+                await noting(message)
         elif rule.kind == "status":
             await self._refuse(rule, receive, noting)
         else:

@@ -45,7 +45,7 @@ def _strokes(_rgb: Matrix, grey: Matrix) -> Vector:
 
 
 def _crossings(_rgb: Matrix, grey: Matrix) -> Vector:
-    found: list[float] = []
+    found: list[Vector] = []
     for width in (9, 17):
         above = grey - uniform_filter(grey, width)
         spread = np.sqrt(uniform_filter(above**2, 4 * width + 1)) + above.std() + 1e-4
@@ -54,9 +54,9 @@ def _crossings(_rgb: Matrix, grey: Matrix) -> Vector:
                 on = sign * above / spread > threshold / 2
                 for lines in (on, on.T):
                     runs = lines[:, 0] + (lines[:, 1:] & ~lines[:, :-1]).sum(axis=1)
-                    for band in np.array_split(runs, 5):
-                        found += [band.mean(), np.percentile(band, 80)]
-    return np.asarray(np.sqrt(found))
+                    bands = runs.reshape(5, -1)
+                    found += [bands.mean(axis=1), np.percentile(bands, 80, axis=1)]
+    return np.asarray(np.sqrt(np.concatenate(found)))
 
 
 def _hog(_rgb: Matrix, grey: Matrix) -> Vector:

@@ -19,6 +19,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from pixtune_local.provider.faults import Faults
+from pixtune_local.provider.files import file_document
 from pixtune_local.provider.refusals import Refused
 from pixtune_local.provider.rows import TrainingFile, read_training_file
 from pixtune_local.provider.store import Document, Store
@@ -109,6 +110,8 @@ class Jobs:
             file = self._store.get("file", key) if isinstance(key, str) else None
             if key is not None and (file is None or file["purpose"] != "fine-tune"):
                 raise Refused(f"invalid {name}: {key}", param=name, code="invalid_file")
+        if body.get("integrations"):
+            raise Refused("The local provider has no integrations.", param="integrations")
         suffix, seed = body.get("suffix"), body.get("seed")
         if suffix is not None and not (isinstance(suffix, str) and len(suffix) <= 64):
             raise Refused("suffix has at most 64 characters.", param="suffix")
@@ -341,20 +344,10 @@ class Jobs:
         data = text.getvalue().encode()
         name = self._model_name(job)
         now = time.time()
-        result_id = f"file-{secrets.token_hex(12)}"
-        result = {
-            "id": result_id,
-            "object": "file",
-            "bytes": len(data),
-            "created_at": int(now),
-            "expires_at": None,
-            "filename": "step_metrics.csv",
-            "purpose": "fine-tune-results",
-            "status": "processed",
-        }
-        self._store.write_blob(result_id, io.BytesIO(data))
+        result = file_document("step_metrics.csv", len(data), "fine-tune-results")
+        self._store.write_blob(result["id"], io.BytesIO(data))
         with self._store.transaction():
-            ended = _end("succeeded", now, fine_tuned_model=name, result_files=[result_id], trained_tokens=tokens)
+            ended = _end("succeeded", now, fine_tuned_model=name, result_files=[result["id"]], trained_tokens=tokens)
             if not self._store.change("job", job["id"], {"running"}, **ended):
                 return
             self._store.put("file", result)

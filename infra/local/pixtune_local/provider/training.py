@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixtune_local.provider.answers import Answers, Reading
 from pixtune_local.provider.features import (
@@ -27,6 +28,9 @@ from pixtune_local.provider.features import (
 from pixtune_local.provider.model import Head, Lens, Model
 from pixtune_local.provider.rows import Pixels, Question, Row
 
+Mask = NDArray[np.bool_]
+Folds = NDArray[np.int64]
+
 AUTO_EPOCHS = 4
 HIDDEN = 64
 OWN_HEAD_ROWS = 8
@@ -35,7 +39,7 @@ _UPDATES = 8
 _WARM_UP = 10
 _RATE, _DECAY, _BETA1, _BETA2 = 0.003, 1e-3, 0.9, 0.99
 _VALID_BATCH = 16
-_CHOICE_ROWS = 400
+_CHOICE_ROWS, _ESTIMATE_ROWS, _FOLDS = 400, 160, 5
 _RIDGE = 0.05
 _SIDED = re.compile(r"\b(left|right|text|read|reads|written|letters?|word|words|spell\w*)\b", re.IGNORECASE)
 
@@ -115,19 +119,58 @@ class _Score:
         }
 
 
-def _explained(distances: Matrix, targets: Matrix, folds: np.ndarray) -> float:
-    """Squared error of kernel ridge over five folds, relative to the variance."""
-    kernel = np.exp(-distances / max(float(np.median(distances[distances > 0], axis=None)), 1e-9))
-    error = 0.0
-    variance = 0.0
-    for fold in range(5):
-        held, kept = folds == fold, folds != fold
+class _Ridge:
+    """Cross-validated kernel ridge regression from any set of blocks to the answers' columns.
+
+    distances: squared distances between rows, by block; folds: the fold of each row.
+    """
+
+    def __init__(self, distances: dict[str, Matrix], targets: Matrix, folds: Folds) -> None:
+        self._distances, self._targets, self._folds = distances, targets, folds
+        self._kernels: dict[tuple[str, ...], Matrix] = {}
+
+    def _kernel(self, blocks: tuple[str, ...]) -> Matrix:
+        if blocks not in self._kernels:
+            total: Matrix = np.sum([self._distances[block] for block in blocks], axis=0)
+            apart = total[total > 1e-12]
+            self._kernels[blocks] = np.exp(-total / (float(np.median(apart)) if apart.size else 1.0))
+        return self._kernels[blocks]
+
+    def _errors(self, blocks: tuple[str, ...], held: Mask, kept: Mask) -> Vector:
+        """Squared error on `held` of a fit to `kept`, and of the mean of `kept` alone."""
+        kernel, targets = self._kernel(blocks), self._targets
         mean = targets[kept].mean(axis=0)
         ridge = kernel[np.ix_(kept, kept)] + _RIDGE * np.eye(int(kept.sum()))
         guess = kernel[np.ix_(held, kept)] @ np.linalg.solve(ridge, targets[kept] - mean) + mean
-        error += float(((targets[held] - guess) ** 2).sum())
-        variance += float(((targets[held] - mean) ** 2).sum())
-    return error / variance
+        return np.array([((targets[held] - guess) ** 2).sum(), ((targets[held] - mean) ** 2).sum()])
+
+    def _cuts(self, among: Mask) -> list[tuple[Mask, Mask]]:
+        """The rows held out and kept, fold by fold."""
+        numbers = np.unique(self._folds[among])
+        return [(among & (self._folds == fold), among & (self._folds != fold)) for fold in numbers]
+
+    def pick(self, among: Mask) -> tuple[str, ...]:
+        """Blocks chosen greedily, until one more brings less than a hundredth."""
+        chosen: tuple[str, ...] = ()
+        best = float("inf")
+        while len(chosen) < len(BLOCKS):
+            tried = {
+                block: float(sum(self._errors((*chosen, block), *cut)[0] for cut in self._cuts(among)))
+                for block in BLOCKS
+                if block not in chosen
+            }
+            block = min(tried, key=lambda name: tried[name])
+            if tried[block] > 0.99 * best:
+                break
+            chosen, best = (*chosen, block), tried[block]
+        return chosen
+
+    def unexplained(self, among: Mask) -> float:
+        """Error over variance, on each fold with the blocks that the other folds pick: picking earns nothing."""
+        error, variance = np.sum(
+            [self._errors(self.pick(kept), held, kept) for held, kept in self._cuts(among)], axis=0
+        )
+        return float(error / variance)
 
 
 def _scaled(values: Matrix) -> tuple[Vector, Vector]:
@@ -136,7 +179,7 @@ def _scaled(values: Matrix) -> tuple[Vector, Vector]:
 
 
 def _choose(looks: list[dict[str, Vector]], targets: Matrix, rng: np.random.Generator) -> tuple[Lens, float | None]:
-    """Greedy forward choice of blocks by cross-validation on the training rows alone."""
+    """Choose what to look at from the training rows alone, and estimate how much of the answers that leaves open."""
     values = {block: np.array([look[block] for look in looks]) for block in BLOCKS}
     scales = {block: _scaled(rows) for block, rows in values.items()}
 
@@ -145,27 +188,17 @@ def _choose(looks: list[dict[str, Vector]], targets: Matrix, rng: np.random.Gene
         return Lens(blocks, np.concatenate(means), np.concatenate(spreads))
 
     some = rng.permutation(len(looks))[:_CHOICE_ROWS]
-    if len(some) < 5 or not targets[some].std(axis=0).any():
+    if len(some) < _FOLDS or not targets[some].std(axis=0).any():
         return lens(BLOCKS), None
     distances = {}
     for block in BLOCKS:
         seen = np.array([lens((block,)).see(looks[row]) for row in some])
         squares = (seen**2).sum(axis=1)
         distances[block] = np.maximum(squares[:, None] + squares - 2 * seen @ seen.T, 0)
-    folds = np.arange(len(some)) % 5
-    chosen: tuple[str, ...] = ()
-    best = float("inf")
-    while len(chosen) < len(BLOCKS):
-        tried = {
-            block: _explained(sum(distances[one] for one in (*chosen, block)), targets[some], folds)
-            for block in BLOCKS
-            if block not in chosen
-        }
-        block = min(tried, key=lambda name: tried[name])
-        if tried[block] > 0.99 * best:
-            break
-        chosen, best = (*chosen, block), tried[block]
-    return lens(chosen), best
+    folds = np.arange(len(some)) % _FOLDS
+    every, few = np.ones(len(some), bool), np.arange(len(some)) < _ESTIMATE_ROWS
+    ridge = _Ridge(distances, targets[some], folds)
+    return lens(ridge.pick(every)), ridge.unexplained(few)
 
 
 class _Adam:

@@ -5,6 +5,7 @@ A delivery stands in the store until a 2xx answer: it survives a restart. The id
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import logging
@@ -14,9 +15,10 @@ import time
 from dataclasses import dataclass
 
 import httpx2
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from pixtune_local.provider.faults import Faults
+from pixtune_local.provider.refusals import Refused
 from pixtune_local.provider.store import Document, Store
 
 log = logging.getLogger(__name__)
@@ -38,11 +40,14 @@ class Webhooks:
 
     def set_target(self, url: str | None, secret: str | None) -> Document:
         """Where deliveries go; a secret is made when none is given. No URL switches webhooks off."""
-        target: Document = {
-            "id": _TARGET,
-            "url": url,
-            "secret": secret or f"whsec_{secrets.token_urlsafe(24).replace('-', 'A').replace('_', 'B')}",
-        }
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise Refused(f"url is {url!r}, expected http:// or https://", param="url")
+        secret = secret or f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"
+        try:
+            Webhook(secret)
+        except (ValueError, EmptyWebhookSecretError) as error:
+            raise Refused(f"secret is no whsec_ and base64: {error}", param="secret") from error
+        target: Document = {"id": _TARGET, "url": url, "secret": secret}
         self.store.put("setting", target)
         return target
 

@@ -1,0 +1,122 @@
+"""The offline check: a folder in; the verdict each file would get, and what that makes of its examples, out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pixtune.annotations.read import ReadAnnotations
+from pixtune.events.s3 import Change, UploadEvent
+from pixtune.examples.facts import AnnotationFact, Fact, SourceFact
+from pixtune.images.check import CheckedFile, check_folder, summarise
+from pixtune.images.sandbox import Sandbox
+from pixtune.verdicts import Code, Note, Outcome, Verdict
+
+_DATASET = "dataset"  # keys need one; the folder is it
+_SHOWN = 100  # missing images named per annotation file
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Current:
+    size: int
+    version_id: str = "local"
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder as read_annotations sees the uploads bucket: every file is its key's only version."""
+
+    files: Mapping[str, Path]
+    bucket: str = "the uploads bucket"
+
+    def read(self, key: str, version_id: str) -> _File:  # noqa: ARG002 - the port's signature
+        return _File(self.files[key].read_bytes())
+
+    def metadata(self, key: str, version_id: str) -> Mapping[str, str]:  # noqa: ARG002 - files have none
+        return {}
+
+    def current_of(self, key: str) -> _Current:
+        return _Current(self.files[key].stat().st_size)
+
+    def keys(self, prefix: str) -> list[str]:
+        return [key for key in self.files if key.startswith(prefix)]
+
+
+class _Nowhere:
+    """The facts stay here; nothing is sent."""
+
+    def send(self, messages: object) -> None: ...
+
+
+@dataclass
+class FolderCheck:
+    """Checks a folder file by file; afterwards `summary` counts. rejected: what an upload of it would be refused."""
+
+    folder: Path
+    rejected: list[str] = field(default_factory=list)
+    _checked: list[CheckedFile] = field(default_factory=list)
+    _facts: list[AnnotationFact] = field(default_factory=list)
+
+    def run(self) -> Iterator[CheckedFile]:
+        """Every file's verdict, in the order of their paths."""
+        files = {
+            f"{_DATASET}/{path.relative_to(self.folder).as_posix()}": path
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file()
+        }
+        reader = ReadAnnotations(_Folder(files), _Nowhere())
+
+        def annotation(path: Path) -> Verdict:
+            key = f"{_DATASET}/{path.relative_to(self.folder).as_posix()}"
+            return self._annotation(reader.facts_of(UploadEvent("", key, Change.RECONCILE)), files)
+
+        with ExitStack() as stack:
+            sandboxes = [stack.enter_context(Sandbox()) for _ in range(os.cpu_count() or 1)]
+            for checked in check_folder(self.folder, sandboxes, annotation):
+                self._checked.append(checked)
+                verdict = checked.verdict
+                # What operating systems leave behind is never pushed: it fails nobody's check.
+                if verdict.outcome is Outcome.REJECTED and verdict.code is not Code.JUNK_FILE:
+                    self.rejected.append(checked.file)
+                yield checked
+
+    def _annotation(self, facts: list[Fact], files: Mapping[str, Path]) -> Verdict:
+        """The file's verdict, with a warning for each image it names that the folder lacks."""
+        closing, *rows = facts
+        assert isinstance(closing, SourceFact)  # facts_of puts it first
+        assert closing.verdict is not None  # and a file that is there is judged
+        missing = []
+        for fact in rows:
+            if isinstance(fact, AnnotationFact):
+                self._facts.append(fact)
+                missing += [(fact.where, key) for key in fact.images if key not in files]
+        notes = tuple(
+            Note(Code.WAITING_FOR_IMAGE, f"{where or 'It'}: {_inside(key)} is not in the folder.")
+            for where, key in missing[:_SHOWN]
+        )
+        return replace(closing.verdict, warnings=(*closing.verdict.warnings, *notes))
+
+    def summary(self) -> dict[str, Any]:
+        """Counts by verdict, code and warning; examples that could be trained on, and images nobody labelled."""
+        usable = {f"{_DATASET}/{one.file}" for one in self._checked if one.sha256 is not None}
+        shown = {key for fact in self._facts for key in fact.images}
+        ready = {fact.example_id for fact in self._facts if set(fact.images) <= usable}
+        waiting = {fact.example_id for fact in self._facts} - ready
+        return summarise(self._checked).to_json() | {
+            "examples": {"ready": len(ready), "waiting": len(waiting)},
+            "unlabelled": len(usable - shown),
+        }
+
+
+def _inside(key: str) -> str:
+    return key.removeprefix(f"{_DATASET}/")

@@ -1,0 +1,180 @@
+"""`pixtune data push | check | show`: folders and datasets in; uploads, verdicts and counts out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pixtune_cli.display import facts, json_line, line, next_step, say, table
+from pixtune_cli.failures import Exit, Failure
+
+app = typer.Typer(
+    no_args_is_help=True, help="Images and annotations: check them, push them, see what became of them."
+)
+
+Folder = Annotated[
+    Path, typer.Argument(exists=True, file_okay=False, readable=True, help="A folder of images and annotations.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON lines instead of text.")]
+
+
+@app.command()
+def push(
+    ctx: typer.Context,
+    folder: Folder,
+    dataset: Annotated[str, typer.Option(help="The dataset they go to.")],
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Uploads at the same time.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a folder, keeping its structure. Files that are there already, byte for byte, are left alone."""
+    from pixtune.keys import DATASET
+    from pixtune_cli import pushing, target
+    from pixtune_cli.display import talk
+
+    if not DATASET.fullmatch(dataset):
+        raise Failure(
+            f"{dataset!r} is no dataset name.", f"A name matches {DATASET.pattern}.", "--dataset cats-and-dogs"
+        )
+    files = pushing.files_of(folder, dataset)
+    if not files:
+        raise Failure(f"{folder} has no files to push.", "Files that operating systems leave behind are not counted.")
+    where = target.find(ctx.obj, Path.cwd())
+    say(f"{len(files)} files to s3://{where.uploads_bucket}/{dataset}/ on {where.name}")
+    pushed = pushing.push(files, where.s3(threads), where.uploads_bucket, dataset, threads, talk())
+    counts = {"uploaded": len(pushed.uploaded), "unchanged": len(pushed.unchanged), "failed": len(pushed.failed)}
+    if as_json:
+        json_line({"dataset": dataset, **counts, "errors": pushed.failed})
+    else:
+        line(", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "uploaded"))
+    if pushed.failed:
+        shown = [f"{key}: {why}" for key, why in list(pushed.failed.items())[:5]]
+        raise Failure(
+            f"{len(pushed.failed)} files were not uploaded.",
+            "; ".join(shown),
+            "the same command: it goes on from here",
+            Exit.AUTH if pushed.denied else Exit.BUG,
+        )
+    next_step(f"pixtune data show {dataset}", f"pixtune run start {dataset} --wait")
+
+
+@app.command()
+def check(folder: Folder, as_json: AsJson = False) -> None:
+    """What an upload of this folder would come to. Needs no stack and no network.
+
+    Exit code 2 when a file would be rejected; files that operating systems leave behind do not count.
+    """
+    import sys
+
+    from pixtune_cli.checking import FolderCheck
+
+    if sys.platform != "linux":
+        say("This system cannot limit the decoder's memory; only its time is limited.")
+    check = FolderCheck(folder)
+    for one in check.run():
+        if as_json:
+            json_line(one.to_json())
+        else:
+            _tell(one.to_json())
+    summary = check.summary()
+    if as_json:
+        json_line({"summary": summary})
+    else:
+        verdicts = ", ".join(f"{count} {name}" for name, count in summary["verdicts"].items())
+        line(f"{summary['files']} files: {verdicts or 'nothing to check'}")
+        examples = summary["examples"]
+        line(f"{examples['ready']} examples ready, {examples['waiting']} waiting, {summary['unlabelled']} unlabelled")
+    if check.rejected:
+        shown = ", ".join(check.rejected[:5]) + (", ..." if len(check.rejected) > 5 else "")
+        raise Failure(
+            f"{len(check.rejected)} files would be rejected.", shown, "mend or remove them, then check again"
+        )
+    next_step(f"pixtune data push {folder} --dataset NAME")
+
+
+def _tell(checked: dict[str, Any]) -> None:
+    """One line for a file that is not simply accepted, and one for each of its warnings."""
+    if checked["verdict"] != "accepted":
+        rest = f"{checked['detail']} {checked['fix']}".strip()
+        line(f"{checked['verdict']:<9} {checked['code']:<20} {checked['file']}  {rest}")
+    for note in checked["warnings"]:
+        line(f"{'warning':<9} {note['code']:<20} {checked['file']}  {note['detail']}")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="The dataset.")],
+    key: Annotated[str | None, typer.Option(help="One upload: what happened to it?")] = None,
+    state: Annotated[str | None, typer.Option(help="List examples: waiting, ready, held or deleted.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a dataset holds, or what became of one file."""
+    from urllib.parse import quote
+
+    from pixtune_cli import target
+    from pixtune_cli.client import Api
+
+    where = target.find(ctx.obj, Path.cwd())
+    say(f"on {where.name}")
+    api, base = Api(where), f"/v1/datasets/{quote(dataset, safe='')}"
+    if key is not None:
+        whole = key if key.startswith(f"{dataset}/") else f"{dataset}/{key}"
+        _show_one(api.get(f"{base}/uploads", key=whole), as_json)
+    elif state is not None:
+        _list_examples(api, base, state, as_json)
+    else:
+        summary = api.get(base)
+        if as_json:
+            json_line(summary)
+        else:
+            facts(_flat(summary))
+        next_step(f"pixtune run start {dataset} --wait", f"pixtune data show {dataset} --state waiting")
+
+
+def _show_one(upload: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        json_line(upload)
+    else:
+        facts(_flat(upload))
+
+
+def _list_examples(api: Any, base: str, state: str, as_json: bool) -> None:  # Any: client.Api, imported when needed
+    cursor: str | None = None
+    while True:
+        page = api.get(f"{base}/examples", state=state, limit=100, cursor=cursor)
+        if as_json:
+            for item in page["items"]:
+                json_line(item)
+        else:
+            table(
+                ("example", "state", "images", "why"),
+                [
+                    (item["example_id"], item["state"], ", ".join(item["images"]), _why(item))
+                    for item in page["items"]
+                ],
+            )
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
+
+
+def _why(example: dict[str, Any]) -> str:
+    return "; ".join(f"{entry['key']}: {entry['reason']}" for entry in example["waiting_for"] + example["conflict"])
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as dotted names, lists of plain values on one line."""
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            flat |= _flat(inner, f"{prefix}{name}.")
+        elif isinstance(inner, list):
+            flat[prefix + name] = ", ".join(
+                " ".join(str(part) for part in item.values()) if isinstance(item, dict) else str(item)
+                for item in inner
+            )
+        else:
+            flat[prefix + name] = inner
+    return flat

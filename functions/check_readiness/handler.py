@@ -1,0 +1,29 @@
+"""Lambda edge: a run with a published version in; `ready`, or DatasetNotReady with every problem."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger
+
+from pixtune.aws import clients
+from pixtune.aws.buckets import Artifacts
+from pixtune.aws.runs_table import RunsTable
+from pixtune.settings import Environment
+from pixtune.training.readiness import check_readiness
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger(service="check_readiness")
+environment = Environment(os.environ)
+
+
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    runs = RunsTable(clients.dynamodb(), environment.runs_table)
+    artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
+    cost = check_readiness(event["run_id"], runs, artifacts, datetime.now(UTC).date())
+    logger.info("ready", run_id=event["run_id"], estimate=cost.to_json())
+    return {"ready": True}

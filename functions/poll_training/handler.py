@@ -1,0 +1,36 @@
+"""Lambda edge: one polling turn in; what it found is logged, and the task token answered when the job has ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from pixtune.aws import clients
+from pixtune.aws.runs_table import RunsTable
+from pixtune.aws.secrets import ProviderSecrets
+from pixtune.aws.workflow import StepFunctions
+from pixtune.providers.factory import provider_for
+from pixtune.settings import Environment
+from pixtune.training.poll import poll
+
+logger = Logger(service="poll_training")
+environment = Environment(os.environ)
+secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    runs = RunsTable(clients.dynamodb(), environment.runs_table)
+    asked = runs.get(event["run_id"]).settings
+    turn = poll(
+        **{name: event[name] for name in ("run_id", "attempt", "turn", "task_token")},
+        now=time.time(),
+        runs=runs,
+        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read()),
+        workflow=StepFunctions(clients.stepfunctions(), environment.state_machine_arn),
+    )
+    logger.info("turn", run_id=event["run_id"], turn=event["turn"], **asdict(turn))
+    return asdict(turn)

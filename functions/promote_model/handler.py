@@ -1,0 +1,40 @@
+"""Lambda edge: a run's chosen checkpoint in; whether it is the champion now. Writes the report and ends the run."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger
+
+from pixtune.aws import clients
+from pixtune.aws.buckets import Artifacts
+from pixtune.aws.models_table import ModelsTable
+from pixtune.aws.runs_table import RunsTable
+from pixtune.aws.secrets import ProviderSecrets
+from pixtune.evaluation.report import write_report
+from pixtune.providers.factory import provider_for
+from pixtune.registry.promotion import Registrar
+from pixtune.settings import Environment
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger(service="promote_model")
+environment = Environment(os.environ)
+secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+
+
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    runs = RunsTable(clients.dynamodb(), environment.runs_table)
+    models = ModelsTable(clients.dynamodb(), environment.models_table)
+    artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
+    urls = environment.provider_urls
+    registrar = Registrar(
+        runs, models, artifacts, lambda name, base: provider_for(name, base, urls, secrets.read()), time.time()
+    )
+    promotion = registrar.promote_model(event["run_id"], event["attempt"], event["step"])
+    registrar.end_run(event["run_id"], write_report(event["run_id"], event["attempt"], runs, models, artifacts))
+    logger.info("promotion", run_id=event["run_id"], **promotion.to_json())
+    return {"promoted": promotion.promoted}

@@ -1,0 +1,35 @@
+"""Lambda edge of the state PublishDataset: a run's id in, the number and digest of its dataset version out."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ulid import ULID
+
+from pixtune.aws import clients
+from pixtune.aws.buckets import Artifacts
+from pixtune.aws.examples_table import ExamplesTable, in_threads
+from pixtune.aws.runs_table import RunsTable
+from pixtune.datasets.publish import publish_dataset
+from pixtune.settings import Environment
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+environment = Environment(os.environ)
+
+
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    version, digest = publish_dataset(
+        event["run_id"],
+        event["attempt"],
+        RunsTable(clients.dynamodb(), environment.runs_table),
+        ExamplesTable(clients.dynamodb(), environment.examples_table),
+        Artifacts(clients.s3(), environment.artifacts_bucket),
+        datetime.now(UTC),
+        str(ULID()),
+        in_threads,
+    )
+    return {"version": version, "digest": digest}

@@ -1,0 +1,29 @@
+"""Lambda edge: a run whose provider job succeeded in, the steps of its checkpoints out."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from pixtune.aws import clients
+from pixtune.aws.runs_table import RunsTable
+from pixtune.aws.secrets import ProviderSecrets
+from pixtune.providers.factory import provider_for
+from pixtune.settings import Environment
+from pixtune.training.checkpoints import record_checkpoints
+
+logger = Logger(service="record_checkpoints")
+environment = Environment(os.environ)
+secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    runs = RunsTable(clients.dynamodb(), environment.runs_table)
+    asked = runs.get(event["run_id"]).settings
+    provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read())
+    steps = record_checkpoints(event["run_id"], now=time.time(), runs=runs, provider=provider)
+    logger.info("checkpoints recorded", run_id=event["run_id"], steps=steps)
+    return {"steps": [{"step": step} for step in steps]}

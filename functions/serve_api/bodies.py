@@ -1,0 +1,102 @@
+"""What callers may send, as pydantic models: JSON bodies in, checked values out; unknown fields are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from pixtune.keys import DATASET, READY_MARKER, is_junk
+from pixtune.training.order import TrainingWish
+from pixtune.training.run import Hyperparameters
+
+MAX_UPLOAD_BYTES = 50 * 1024 * 1024
+_KEY_BYTES = 1024  # S3's limit on a whole key; the dataset and its slash take up to 64 of them
+_METADATA_BYTES = 2048  # S3's limit on all user metadata of an object
+Dataset = Annotated[str, StringConstraints(pattern=f"^{DATASET.pattern}$")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
+
+
+class UploadMetadata(_Body):
+    """An annotation that travels with the picture, as `x-amz-meta-pixtune-*`. label: short for an answer."""
+
+    prompt: str | None = Field(default=None, min_length=1)
+    answer: str | None = Field(default=None, min_length=1)
+    label: str | None = Field(default=None, min_length=1)
+    split: Annotated[str, StringConstraints(pattern="^(train|validation|test)$")] | None = None
+
+
+class UploadBody(_Body):
+    """filename: where the file goes within the dataset; it may have folders."""
+
+    filename: str = Field(min_length=1)
+    content_type: str | None = Field(default=None, pattern=r"^[\w.+-]+/[\w.+-]+$", max_length=100)
+    size: int | None = Field(default=None, ge=1, le=MAX_UPLOAD_BYTES)
+    metadata: UploadMetadata = UploadMetadata()
+
+    @field_validator("filename")
+    @classmethod
+    def _is_a_key(cls, filename: str) -> str:
+        segments = filename.split("/")
+        if any(segment in ("", ".", "..") for segment in segments):
+            raise ValueError("must be a relative path without empty, '.' or '..' folders, such as cats/1.jpg")
+        if any(ord(character) < 32 or ord(character) == 127 for character in filename):
+            raise ValueError("must not have control characters")
+        if len(filename.encode()) > _KEY_BYTES - 64:
+            raise ValueError(f"must not have more than {_KEY_BYTES - 64} bytes")
+        if segments[-1] == READY_MARKER:
+            raise ValueError(f"{READY_MARKER} starts a run; use POST /v1/runs")
+        if is_junk(filename):
+            raise ValueError("is a file an operating system leaves behind; it would be rejected")
+        return filename
+
+    @field_validator("metadata")
+    @classmethod
+    def _fits_in_headers(cls, metadata: UploadMetadata) -> UploadMetadata:
+        weight = sum(
+            len(name) + 8 + len(value.encode()) for name, value in metadata.model_dump(exclude_none=True).items()
+        )
+        if weight > _METADATA_BYTES:
+            raise ValueError(f"has {weight} bytes, S3 takes {_METADATA_BYTES}; upload a sidecar file instead")
+        return metadata
+
+
+class HyperparametersBody(_Body):
+    n_epochs: int | None = Field(default=None, ge=1, le=50)
+    batch_size: int | None = Field(default=None, ge=1, le=256)
+    learning_rate_multiplier: float | None = Field(default=None, gt=0, le=100)
+
+
+class RunBody(_Body):
+    """provider, base_model: left out, the dataset's own, else the deployment's. again: train even though the same
+    training was done before."""
+
+    dataset: Dataset
+    provider: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    base_model: str | None = Field(default=None, min_length=1, max_length=256)
+    hyperparameters: HyperparametersBody = HyperparametersBody()
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    again: bool = False
+
+    def wish(self) -> TrainingWish:
+        return TrainingWish(
+            self.dataset,
+            self.provider,
+            self.base_model,
+            Hyperparameters(**self.hyperparameters.model_dump()),
+            self.seed,
+            self.again,
+        )
+
+
+class MoveBody(_Body):
+    """reason: why, for the history."""
+
+    reason: str = Field(default="", max_length=500)
+
+
+class PromoteBody(MoveBody):
+    model_version: int = Field(ge=1)

@@ -1,0 +1,93 @@
+"""`/v1/datasets`: where to put a file, what became of it, and what a dataset holds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from bodies import MAX_UPLOAD_BYTES, UploadBody
+from problems import bad_parameter, not_found
+from reading import after_of, body_of, cursor_for, dataset_named, limit_of, parameter, rfc3339
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
+
+    from endpoints import Endpoint
+    from pixtune.aws.buckets import Uploads
+    from pixtune.aws.examples_table import ExamplesTable
+
+FORM_SECONDS = 900
+"""How long an upload form may be used."""
+
+
+class DatasetRoutes:
+    """What `/v1/datasets` answers, from the examples table and the uploads bucket."""
+
+    def __init__(self, app: APIGatewayHttpResolver, examples: ExamplesTable, uploads: Uploads) -> None:
+        self._app, self._examples, self._uploads = app, examples, uploads
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            ("POST", "/v1/datasets/<dataset>/uploads", "create_upload", self.create_upload),
+            ("GET", "/v1/datasets/<dataset>/uploads", "get_upload", self.get_upload),
+            ("GET", "/v1/datasets/<dataset>/examples", "list_examples", self.list_examples),
+            ("GET", "/v1/datasets/<dataset>", "get_dataset", self.get_dataset),
+        ]
+
+    def create_upload(self, dataset: str) -> dict[str, Any]:
+        """A form that uploads exactly this key, with exactly these fields, for 15 minutes."""
+        body = body_of(self._app.current_event, UploadBody)
+        key = f"{dataset_named(dataset)}/{body.filename}"
+        fields = {
+            f"x-amz-meta-pixtune-{name}": value for name, value in body.metadata.model_dump(exclude_none=True).items()
+        }
+        if body.content_type:
+            fields["Content-Type"] = body.content_type
+        form = self._uploads.post_form(key, fields, body.size or MAX_UPLOAD_BYTES, FORM_SECONDS)
+        return {
+            "key": key,
+            "url": form["url"],
+            "fields": form["fields"],
+            "max_bytes": body.size or MAX_UPLOAD_BYTES,
+            "expires_at": rfc3339(int(time.time()) + FORM_SECONDS),
+            "status": f"/v1/datasets/{dataset}/uploads?key={quote(key, safe='')}",
+        }
+
+    def get_upload(self, dataset: str) -> dict[str, Any]:
+        """What happened to a file: its verdict, and the examples that use it."""
+        key = parameter(self._app.current_event, "key")
+        if key is None or not key.startswith(f"{dataset_named(dataset)}/"):
+            raise bad_parameter(
+                "key", "key_invalid", f"Name the upload's whole key: ?key={dataset}/path/to/file.jpg."
+            )
+        upload = self._examples.upload(dataset, key)
+        if upload is None:
+            raise not_found(
+                "upload_unknown",
+                f"Nothing is known of {key}. A file dropped seconds ago may not have been looked at yet; otherwise "
+                "compare the key with the bucket, letter for letter.",
+            )
+        return upload
+
+    def get_dataset(self, dataset: str) -> dict[str, Any]:
+        """Counts of uploads by verdict and of examples by state, and the latest version."""
+        summary = self._examples.summary(dataset_named(dataset))
+        if latest := summary["latest_version"]:
+            summary["latest_version"] = latest | {"created_at": rfc3339(latest["created_at"])}
+        return summary
+
+    def list_examples(self, dataset: str) -> dict[str, Any]:
+        event = self._app.current_event
+        state = parameter(event, "state")
+        if state not in (None, "waiting", "ready", "held", "deleted"):
+            raise bad_parameter(
+                "state", "state_invalid", f"{state!r} is no state; use waiting, ready, held, deleted."
+            )
+        items, after = self._examples.examples(
+            dataset_named(dataset),
+            state=state,
+            limit=limit_of(event),
+            after=after_of(event, "examples", dataset, state),
+        )
+        return {"items": items, "next_cursor": cursor_for(after, "examples", dataset, state)}

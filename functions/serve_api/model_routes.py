@@ -1,0 +1,129 @@
+"""`/v1/models`: model versions, and the aliases that move between them, never unseen (If-Match)."""
+
+from __future__ import annotations
+
+import json
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.event_handler.api_gateway import Response
+
+from bodies import MoveBody, PromoteBody
+from pixtune.errors import AliasConflict, AliasRefused, UnknownModel
+from pixtune.registry.aliases import promote, roll_back
+from problems import invalid, not_found
+from reading import body_of, caller, dataset_named, expected_version, optional_body_of, rfc3339, stale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
+
+    from endpoints import Endpoint
+    from pixtune.registry.models import AliasMove, ModelVersion
+    from pixtune.registry.ports import Models
+
+
+class ModelRoutes:
+    """What `/v1/models` answers, from the models table."""
+
+    def __init__(self, app: APIGatewayHttpResolver, models: Models) -> None:
+        self._app, self._models = app, models
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            ("GET", "/v1/models/<dataset>", "list_models", self.list_models),
+            ("GET", "/v1/models/<dataset>/<alias>", "get_alias", self.get_alias),
+            ("GET", "/v1/models/<dataset>/<alias>/history", "list_alias_history", self.list_history),
+            ("POST", "/v1/models/<dataset>/<alias>/promote", "promote_model", self.promote_model),
+            ("POST", "/v1/models/<dataset>/<alias>/rollback", "roll_back_alias", self.roll_back_alias),
+        ]
+
+    def list_models(self, dataset: str) -> dict[str, Any]:
+        """Model versions, newest first, and where each alias stands."""
+        aliases = self._models.aliases(dataset_named(dataset))
+        items = [
+            model.to_json()
+            | {
+                "created_at": rfc3339(model.created_at),
+                "aliases": [move.alias for move in aliases if move.model_version == model.number],
+            }
+            for model in reversed(self._models.models(dataset))
+        ]
+        return {"items": items, "aliases": [_moved(move) for move in aliases]}
+
+    def get_alias(self, dataset: str, alias: str) -> Response[str]:
+        """The model that an alias names now, with all that is needed to use it; 304 when the caller has that one."""
+        move = self._models.alias(dataset_named(dataset), alias)
+        model = self._models.model(dataset, move.model_version) if move else None
+        if move is None or model is None:
+            raise not_found("alias_unknown", f"{dataset} has no alias {alias}. GET /v1/models/{dataset} lists them.")
+        if self._app.current_event.headers.get("if-none-match") == _etag(move):
+            return Response(HTTPStatus.NOT_MODIFIED.value, headers={"ETag": _etag(move)})
+        return _answer(move, model)
+
+    def list_history(self, dataset: str, alias: str) -> dict[str, Any]:
+        """Every move of an alias, newest first."""
+        return {"items": [_moved(move) for move in reversed(self._models.history(dataset_named(dataset), alias))]}
+
+    def promote_model(self, dataset: str, alias: str) -> Response[str]:
+        event = self._app.current_event
+        expected, body = expected_version(event), body_of(event, PromoteBody)
+        return self._move(
+            dataset,
+            lambda: promote(
+                self._models,
+                dataset_named(dataset),
+                alias,
+                body.model_version,
+                expected=expected,
+                by=caller(event),
+                reason=body.reason,
+                at=time.time(),
+            ),
+        )
+
+    def roll_back_alias(self, dataset: str, alias: str) -> Response[str]:
+        event = self._app.current_event
+        expected, body = expected_version(event), optional_body_of(event, MoveBody)
+        return self._move(
+            dataset,
+            lambda: roll_back(
+                self._models,
+                dataset_named(dataset),
+                alias,
+                expected=expected,
+                by=caller(event),
+                reason=body.reason,
+                at=time.time(),
+            ),
+        )
+
+    def _move(self, dataset: str, move: Callable[[], AliasMove]) -> Response[str]:
+        try:
+            moved = move()
+        except AliasConflict as conflict:
+            raise stale(str(conflict)) from None
+        except UnknownModel as unknown:
+            raise invalid("model_unknown", str(unknown)) from None
+        except AliasRefused as refused:
+            raise invalid("alias_refused", str(refused)) from None
+        model = self._models.model(dataset, moved.model_version)
+        assert model is not None  # a move to a model that is not there is refused
+        return _answer(moved, model)
+
+
+def _etag(move: AliasMove) -> str:
+    return f'"{move.alias_version}"'
+
+
+def _moved(move: AliasMove) -> dict[str, Any]:
+    action = "promoted" if move.returns_to is None else "rolled_back"
+    return move.to_json() | {"action": action, "moved_at": rfc3339(move.moved_at), "etag": _etag(move)}
+
+
+def _answer(move: AliasMove, model: ModelVersion) -> Response[str]:
+    body = _moved(move) | {"model": model.to_json() | {"created_at": rfc3339(model.created_at)}}
+    headers = {"ETag": _etag(move), "Cache-Control": "no-cache"}
+    return Response(HTTPStatus.OK.value, "application/json", json.dumps(body), headers)

@@ -1,0 +1,38 @@
+"""Lambda edge: every ten minutes; runs without an execution are started, stray provider jobs cancelled."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from pixtune.aws import clients
+from pixtune.aws.runs_table import RunsTable
+from pixtune.aws.secrets import ProviderSecrets
+from pixtune.aws.workflow import StepFunctions
+from pixtune.errors import ProviderRefused, ProviderUnavailable
+from pixtune.providers.factory import provider_for
+from pixtune.providers.limits import default_base_model, spec_for
+from pixtune.settings import Environment
+from pixtune.training.sweep import cancel_strays, start_unstarted
+
+logger = Logger(service="sweep_runs")
+environment = Environment(os.environ)
+secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+
+
+def handler(_event: dict[str, Any], _context: object) -> None:
+    now, runs = time.time(), RunsTable(clients.dynamodb(), environment.runs_table)
+    workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
+    logger.info("started", run_ids=start_unstarted(now=now, runs=runs, workflow=workflow))
+    for name in (name for name, url in environment.provider_urls.items() if url):
+        try:
+            model = default_base_model(name)
+            provider = provider_for(name, model, environment.provider_urls, secrets.read())
+            window = spec_for(name, model).quiet_window_seconds
+            strays = cancel_strays(now=now, window=window, runs=runs, provider=provider)
+            logger.info("cancelled", provider=name, job_ids=[job.job_id for job in strays])
+        except (ProviderUnavailable, ProviderRefused):
+            logger.exception("a provider could not be swept", provider=name)

@@ -1,0 +1,38 @@
+"""Lambda edge: a ready run in; its training files at the provider, their ids on the run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger
+
+from pixtune.aws import clients
+from pixtune.aws.buckets import Artifacts
+from pixtune.aws.runs_table import RunsTable
+from pixtune.aws.secrets import ProviderSecrets
+from pixtune.providers.factory import provider_for
+from pixtune.providers.limits import spec_for
+from pixtune.settings import Environment
+from pixtune.training.files import upload_files
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger(service="upload_files")
+environment = Environment(os.environ)
+secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+
+
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    runs = RunsTable(clients.dynamodb(), environment.runs_table)
+    asked = runs.get(event["run_id"]).settings
+    files = upload_files(
+        event["run_id"],
+        runs,
+        Artifacts(clients.s3(), environment.artifacts_bucket),
+        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read()),
+        spec_for(asked.provider, asked.base_model),
+    )
+    logger.info("uploaded", run_id=event["run_id"], files=files)
+    return {}

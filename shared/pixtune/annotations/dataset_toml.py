@@ -1,0 +1,48 @@
+"""`dataset.toml`, a dataset's settings: its text in, the settings or every problem with them out."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pixtune.annotations.reading import Reading
+from pixtune.keys import SETTINGS_FILE
+from pixtune.verdicts import Code, rejected
+
+_LAYOUT = "dataset settings"
+
+
+class _Settings(BaseModel):
+    """The names of datasets.version.DatasetSettings; a test holds the two together."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    system: str | None = Field(None, min_length=1, max_length=20_000)
+    prompt: str | None = Field(None, min_length=1, max_length=20_000)
+    detail: Literal["high", "low"] = "high"
+    provider: str | None = Field(None, pattern=r"[a-z0-9-]{1,40}")
+    base_model: str | None = Field(None, min_length=1, max_length=200)
+    validation_share: float = Field(0.1, ge=0, le=0.5)
+    test_share: float = Field(0.1, ge=0, le=0.5)
+
+
+def read(key: str, text: str) -> Reading:
+    """The settings in the file, those stated only."""
+    if key.count("/") != 1:
+        where = key.partition("/")[0]
+        return _refused(
+            f"{key!r} is not in the dataset's own folder.", f"Put it at {where}/{SETTINGS_FILE}: one per dataset."
+        )
+    try:
+        stated = _Settings.model_validate(tomllib.loads(text)).model_dump(exclude_unset=True)
+    except tomllib.TOMLDecodeError as error:
+        return _refused(f"It is not TOML: {error}.", 'Write lines such as: prompt = "What is this?"')
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        return _refused("; ".join(problems) + ".", f"Known settings: {', '.join(_Settings.model_fields)}.")
+    return Reading(_LAYOUT, settings=stated)
+
+
+def _refused(detail: str, fix: str) -> Reading:
+    return Reading(_LAYOUT, refusal=rejected(Code.BAD_SETTINGS, detail, fix))

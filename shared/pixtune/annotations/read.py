@@ -1,0 +1,209 @@
+"""read_annotations: messages about annotation files in, one fact a row and a closing fact for each file out.
+
+The closing fact is sent first: rows that come after it find their source current and are joined at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from typing import Any, Protocol
+
+from pixtune.annotations import fields, layouts
+from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading
+from pixtune.events.s3 import Change, UploadEvent, parse
+from pixtune.examples.facts import AnnotationFact, Fact, Source, SourceFact
+from pixtune.examples.identity import example_id
+from pixtune.examples.ports import Outbox
+from pixtune.examples.rows import canonical
+from pixtune.keys import NO_DATASET, dataset_of, hashed, images_of_stem, is_junk
+from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
+
+METADATA_PREFIX = "pixtune-"
+_MAX_SHOWN = 4  # contradicting annotations that are kept: they must fit one table item
+_MAX_BYTES = 50_000_000  # a file this size and its rows fit the function's memory
+
+
+class Upload(Protocol):
+    @property
+    def body(self) -> bytes: ...
+
+
+class CurrentUpload(Protocol):
+    """The version of a key that is current; a delete marker when `deleted`."""
+
+    @property
+    def version_id(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def deleted(self) -> bool: ...
+
+
+class UploadReader(Protocol):
+    """The uploads bucket, read by version. None: not there any more."""
+
+    @property
+    def bucket(self) -> str: ...
+    def read(self, key: str, version_id: str) -> Upload | None: ...
+    def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None: ...
+    def current_of(self, key: str) -> CurrentUpload | None: ...
+    def keys(self, prefix: str) -> Iterable[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnnotations:
+    """What the annotations queue's messages are answered with."""
+
+    uploads: UploadReader
+    facts: Outbox
+
+    def take(self, records: Iterable[Mapping[str, Any]]) -> dict[str, Exception]:
+        """Answer a batch of SQS records; returns those that must come again, with what went wrong."""
+        again: dict[str, Exception] = {}
+        for record in records:
+            try:
+                self.facts.send(fact.to_json() for fact in self.facts_of(parse(record["body"])))
+            except Exception as error:  # noqa: BLE001  one bad message must not hold back the others
+                again[record["messageId"]] = error
+        return again
+
+    def facts_of(self, event: UploadEvent) -> list[Fact]:
+        """The facts an event comes to, the closing one first."""
+        dataset = dataset_of(event.key) or NO_DATASET
+        if event.change is Change.METADATA:
+            return self._metadata_facts(dataset, event)
+        source = Source("file", event.key, event.version_id, event.sequencer, event.expected)
+        change, size = event.change, event.size
+        if change is Change.RECONCILE:
+            current = self.uploads.current_of(event.key)
+            source = replace(source, version_id=current.version_id if current else "")
+            change = Change.PUT if current and not current.deleted else Change.DELETED
+            size = current.size if current else None
+        closing = SourceFact(dataset, source, change, size=size or 0, because=event.because)
+        if change is not Change.PUT:
+            return [closing]
+        if refusal := _refusal(event.key, size or 0):
+            return [replace(closing, verdict=refusal)]
+        upload = self.uploads.read(event.key, source.version_id)
+        if upload is None:  # superseded: what is current now, a reconcile will say
+            return [SourceFact(dataset, Source("file", event.key, "", ""), Change.RECHECK)]
+        reading = layouts.read_file(event.key, upload.body, self.uploads.bucket)
+        if reading.stem:
+            resolved = images_of_stem(reading.stem, self.uploads.keys(f"{reading.stem}."))
+            reading = _resolved(reading, resolved)
+            source = replace(source, reading=hashed(canonical(list(resolved)), 16))
+            closing = replace(closing, stems=(reading.stem,), resolved=resolved)
+        return _facts(replace(closing, source=source), reading)
+
+    def _metadata_facts(self, dataset: str, event: UploadEvent) -> list[Fact]:
+        metadata = self.uploads.metadata(event.key, event.version_id)
+        if metadata is None:
+            return []  # that version is gone, and what it said with it
+        source = Source("object", event.key, event.version_id, event.sequencer, event.expected)
+        return _facts(SourceFact(dataset, source, Change.PUT), read_metadata(event.key, metadata))
+
+
+def read_metadata(key: str, metadata: Mapping[str, str]) -> Reading:
+    """What an image's `x-amz-meta-pixtune-*` values say about it; other names are none of our business."""
+    layout = "object metadata"
+    values = {
+        name.removeprefix(METADATA_PREFIX): _decoded(value)
+        for name, value in metadata.items()
+        if name.startswith(METADATA_PREFIX)
+    }
+    if not any(name in values for name in fields.PROMPTS + fields.ANSWERS):
+        note = Note(Code.FIELD_IGNORED, f"Without an answer, {', '.join(sorted(values))} describe no example.")
+        return Reading(layout, notes=(note,))
+    try:
+        return Reading(layout, (fields.row_of(values, [key], key, ""),))
+    except BadRow as problem:
+        return Reading(layout, problems=(Problem("the metadata", problem.detail, problem.fix),))
+
+
+def _decoded(value: str) -> str:
+    """S3 answers values that are not ASCII as RFC 2047 words (AWS: "Working with object metadata")."""
+    try:
+        return str(make_header(decode_header(value))) if "=?" in value else value
+    except (HeaderParseError, LookupError, ValueError):
+        return value
+
+
+def _refusal(key: str, size: int) -> Verdict | None:
+    if not dataset_of(key):
+        return rejected(
+            Code.NO_DATASET,
+            f"{key!r} does not begin with a dataset's folder.",
+            "Put it under one: dataset/metadata.csv, where the dataset's name has 2 to 63 of a-z, 0-9 and '-'.",
+        )
+    if is_junk(key):
+        return rejected(Code.JUNK_FILE, f"{key!r} is a file that an operating system left behind.", "Delete it.")
+    if size > _MAX_BYTES:
+        return rejected(
+            Code.FILE_TOO_LARGE, f"The file has {size:,} bytes; {_MAX_BYTES:,} are read at most.", "Split it."
+        )
+    return None
+
+
+def _resolved(reading: Reading, found: tuple[str, ...]) -> Reading:
+    """A sidecar's row about the one image that shares its stem; without a row when there is none, or several."""
+    if len(found) == 1:
+        return replace(reading, rows=tuple(replace(row, images=found) for row in reading.rows))
+    if found:
+        note = Note(
+            Code.AMBIGUOUS_IMAGE, f"It could speak for {', '.join(found[:10])}; name it {found[0]}.json or .txt."
+        )
+    else:
+        note = Note(Code.WAITING_FOR_IMAGE, f"No image {reading.stem}.* has arrived.")
+    return replace(reading, rows=(), notes=(*reading.notes, note))
+
+
+def _facts(closing: SourceFact, reading: Reading) -> list[Fact]:
+    facts: dict[str, AnnotationFact] = {}
+    problems = list(reading.problems)
+    for row in reading.rows:
+        name = example_id(closing.dataset, row.images, row.annotation.question(), row.stated_id)
+        before = facts.get(name)
+        if before is None:
+            facts[name] = AnnotationFact(
+                closing.dataset, closing.source, name, row.images, (row.annotation,), row.where
+            )
+        elif before.images != row.images:
+            problems.append(_id_taken(row, before))
+        elif row.annotation not in before.annotations:
+            facts[name] = replace(
+                before,
+                annotations=(*before.annotations, row.annotation)[:_MAX_SHOWN],
+                where=f"{before.where}, {row.where}",
+            )
+    conflicts = [
+        Note(Code.CONFLICT, f"{fact.where}: the same question about {', '.join(fact.images)} has different answers.")
+        for fact in facts.values()
+        if len(fact.annotations) > 1
+    ]
+    verdict = _verdict(reading, problems, conflicts)
+    return [replace(closing, rows=len(facts), verdict=verdict, settings=reading.settings), *facts.values()]
+
+
+def _id_taken(row: FoundRow, before: AnnotationFact) -> Problem:
+    return Problem(
+        row.where,
+        f"The id {row.stated_id!r} was used for other images at {before.where}.",
+        "Give every example an id of its own.",
+    )
+
+
+def _verdict(reading: Reading, problems: list[Problem], conflicts: list[Note]) -> Verdict:
+    if reading.refusal:
+        return reading.refusal
+    rejections = layouts.row_notes(problems)
+    if not reading.rows and not reading.notes and reading.settings is None:
+        first = f" {problems[0].where}: {problems[0].detail}" if problems else ""
+        fix = problems[0].fix if problems else "Add rows."
+        detail = f"Read as {reading.layout}: not one row can be used ({len(problems)} have a problem).{first}"
+        return rejected(Code.NO_VALID_ROWS, detail, fix, *rejections)
+    said = f"{len(reading.rows)} rows" if reading.settings is None else ", ".join(reading.settings) or "no settings"
+    detail = f"Read as {reading.layout}: {said}" + (f", {len(problems)} rejected." if problems else ".")
+    return Verdict(Outcome.ACCEPTED, detail=detail, warnings=(*reading.notes, *conflicts[:100], *rejections))

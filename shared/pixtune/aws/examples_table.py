@@ -1,0 +1,144 @@
+"""The examples table: places and items in and out, strongly consistent, every write compared with what was read.
+
+Items are plain JSON with `pk`, `sk` and, unless they are hints, `v`, which counts their writes.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from pixtune.aws.items import from_item, to_item
+from pixtune.errors import TableRefused
+from pixtune.examples import overview
+from pixtune.examples.ports import Item, Place, Write
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_GET_BATCH = 100  # keys that a BatchGetItem may have
+_PUT_BATCH = 25  # items that a BatchWriteItem may have
+_ROUNDS = 8  # how often what a batch call left out is asked for again
+_THREADS = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_threads(function: Callable[[T], R], values: Iterable[T], /) -> list[R]:
+    """Call a function for each value, up to 16 at a time."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(function, values))
+
+
+class ExamplesTable:
+    """Implements `examples.ports.Examples`, and answers what the API shows."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def read(self, places: Sequence[Place]) -> list[Item | None]:
+        wanted = list(dict.fromkeys(places))
+        found: dict[Place, Item] = {}
+        for first in range(0, len(wanted), _GET_BATCH):
+            keys: Sequence[Any] = [to_item(_key(place)) for place in wanted[first : first + _GET_BATCH]]
+            for pause in _pauses():
+                answer = self._client.batch_get_item(
+                    RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
+                )
+                for item in map(from_item, answer["Responses"].get(self._table, [])):
+                    found[Place(item["pk"], item["sk"])] = item
+                left = answer.get("UnprocessedKeys", {})
+                keys = left[self._table]["Keys"] if self._table in left else []
+                if not keys:
+                    break
+                time.sleep(pause)
+            else:
+                raise TableRefused(f"{self._table} left {len(keys)} reads out, {_ROUNDS} times")
+        return [found.get(place) for place in places]
+
+    def query(self, pk: str, prefix: str) -> Sequence[Item]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={":pk": {"S": pk}, ":sk": {"S": prefix}},
+            ConsistentRead=True,
+        )
+        return [from_item(item) for page in pages for item in page["Items"]]
+
+    def write(self, *writes: Write) -> bool:
+        puts: Sequence[Any] = [self._put(write) for write in writes]
+        try:
+            if len(puts) == 1:
+                self._client.put_item(**puts[0])
+            else:
+                self._client.transact_write_items(TransactItems=[{"Put": put} for put in puts])
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in ("ConditionalCheckFailedException", "TransactionConflictException"):
+                return False
+            if code == "TransactionCanceledException":
+                reasons: Any = error.response.get("CancellationReasons", [])  # not in the stub's error type
+                if all(
+                    reason.get("Code") in ("None", "ConditionalCheckFailed", "TransactionConflict")
+                    for reason in reasons
+                ):
+                    return False
+            raise
+        return True
+
+    def _put(self, write: Write) -> dict[str, Any]:
+        put: dict[str, Any] = {
+            "TableName": self._table,
+            "Item": to_item({**write.item, **_key(write.place), "v": write.v + 1}),
+            "ConditionExpression": "v = :v" if write.v else "attribute_not_exists(pk)",
+        }
+        if write.v:
+            put["ExpressionAttributeValues"] = {":v": {"N": str(write.v)}}
+        return put
+
+    def mark(self, hints: Mapping[Place, Item]) -> None:
+        waiting = iter(hints.items())
+        while batch := list(islice(waiting, _PUT_BATCH)):
+            puts: Sequence[Any] = [
+                {"PutRequest": {"Item": to_item({**hint, **_key(place)})}} for place, hint in batch
+            ]
+            for pause in _pauses():
+                answer = self._client.batch_write_item(RequestItems={self._table: puts})
+                puts = answer.get("UnprocessedItems", {}).get(self._table, [])
+                if not puts:
+                    break
+                time.sleep(pause)
+            else:
+                raise TableRefused(f"{self._table} left {len(puts)} hints out, {_ROUNDS} times")
+
+    # what the API shows
+
+    def summary(self, dataset: str) -> dict[str, Any]:
+        """See examples.overview.summary."""
+        return overview.summary(self, dataset)
+
+    def upload(self, dataset: str, key: str) -> dict[str, Any] | None:
+        """See examples.overview.upload."""
+        return overview.upload(self, dataset, key)
+
+    def examples(
+        self, dataset: str, *, state: str | None, limit: int, after: str | None
+    ) -> tuple[Sequence[dict[str, Any]], str | None]:
+        """See examples.overview.examples."""
+        return overview.examples(self, dataset, state=state, limit=limit, after=after)
+
+
+def _key(place: Place) -> dict[str, str]:
+    return {"pk": place.pk, "sk": place.sk}
+
+
+def _pauses() -> Iterable[float]:
+    return (random.uniform(0, 0.05 * 2**turn) for turn in range(_ROUNDS))

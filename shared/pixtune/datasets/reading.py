@@ -1,0 +1,35 @@
+"""A stored dataset version back into values: its manifest's key in, the manifest and the rows of a split out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from pixtune.datasets.version import Manifest
+from pixtune.examples.rows import Row, read_rows
+from pixtune.training.ports import ArtifactStore
+
+
+def read_manifest(artifacts: ArtifactStore, key: str) -> Manifest:
+    """Raises LookupError when there is no such manifest: versions are never deleted while a run names them."""
+    return Manifest.from_json(json.loads(_stored(artifacts, key)))
+
+
+def read_split(artifacts: ArtifactStore, manifest: Manifest, split: str) -> list[Row]:
+    """The split's rows in the file's order; none when the version has no such split."""
+    if split not in manifest.files:
+        return []
+    # Not splitlines(): it would cut at U+2028, which JSON text may hold.
+    return read_rows(_stored(artifacts, manifest.files[split]).decode().split("\n"))
+
+
+def _stored(artifacts: ArtifactStore, key: str) -> bytes:
+    body = artifacts.get(key)
+    if body is None:
+        raise LookupError(f"{key} is not in the artifacts bucket, but a dataset version names it.")
+    return body
+
+
+def read_image_from(artifacts: ArtifactStore) -> Callable[[str], bytes]:
+    """A reader of converted images by artifacts key, as providers take it."""
+    return lambda key: _stored(artifacts, key)

@@ -1,0 +1,26 @@
+"""A dataset's present settings, as its `dataset.toml` states them: the item of that upload in, settings out."""
+
+from __future__ import annotations
+
+from pixtune.datasets.version import DatasetSettings
+from pixtune.examples import places
+from pixtune.examples.items import UploadItem
+from pixtune.examples.ports import Examples
+from pixtune.images.recipe import Recipe
+from pixtune.keys import SETTINGS_FILE
+
+
+def settings_of(item: UploadItem | None) -> DatasetSettings:
+    """The defaults where nothing is stated, where the file was refused, and after it was deleted."""
+    stated = item.settings if item is not None and item.live else None
+    return DatasetSettings.from_json(stated or {})
+
+
+def read_settings(table: Examples, dataset: str) -> DatasetSettings:
+    found = table.read([places.source(dataset, "file", f"{dataset}/{SETTINGS_FILE}")])[0]
+    return settings_of(UploadItem.from_json(found) if found else None)
+
+
+def recipe_of(settings: DatasetSettings) -> Recipe:
+    """How the dataset's images are to be converted."""
+    return Recipe.low() if settings.detail == "low" else Recipe.default()

@@ -1,0 +1,138 @@
+"""What people are shown of a dataset: the examples table in, counts, one upload's story and lists of examples out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pixtune.examples import places
+from pixtune.examples.items import ExampleItem, State, UploadItem
+from pixtune.examples.ports import Examples
+from pixtune.keys import is_annotation
+from pixtune.verdicts import Code
+
+
+def all_uploads(table: Examples, dataset: str) -> Iterable[UploadItem]:
+    """Every image and source of a dataset, deleted ones too."""
+    for pk in places.partitions(dataset):
+        for prefix in ("IMAGE#", "SOURCE#"):
+            yield from map(UploadItem.from_json, table.query(pk, prefix))
+
+
+def all_examples(table: Examples, dataset: str) -> Iterable[ExampleItem]:
+    """Every example that a source has spoken about, deleted ones too."""
+    for pk in places.partitions(dataset):
+        for item in table.query(pk, "EXAMPLE#"):
+            example = ExampleItem.from_json(item)
+            if example.slots:
+                yield example
+
+
+def summary(table: Examples, dataset: str) -> dict[str, Any]:
+    """{dataset, uploads: {accepted, fixed, rejected}, reasons: {code: n}, examples: {ready, waiting, held, deleted},
+    unlabelled, latest_version: {version, digest, counts, created_at} | None}.
+
+    unlabelled: usable images that no example shows. reasons: codes of verdicts that are not simply `ok`.
+    """
+    examples = list(all_examples(table, dataset))
+    shown = {
+        key
+        for example in examples
+        if example.state is not State.DELETED
+        for slot in example.slots.values()
+        for key in slot.images
+    }
+    outcomes, reasons, unlabelled = Counter[str](), Counter[str](), 0
+    for item in all_uploads(table, dataset):
+        if item.kind == "object" or not item.live or item.verdict is None:
+            continue
+        outcomes[item.verdict.outcome.value] += 1
+        if item.verdict.code is not Code.OK:
+            reasons[item.verdict.code.value] += 1
+        unlabelled += item.image is not None and item.key not in shown
+    states = Counter(example.state.value for example in examples)
+    latest = table.read([places.latest(dataset)])[0]
+    return {
+        "dataset": dataset,
+        "uploads": {name: outcomes[name] for name in ("accepted", "fixed", "rejected")},
+        "reasons": dict(sorted(reasons.items())),
+        "examples": {state.value: states[state.value] for state in State},
+        "unlabelled": unlabelled,
+        "latest_version": {name: latest[name] for name in ("version", "digest", "counts", "created_at")}
+        if latest
+        else None,
+    }
+
+
+def upload(table: Examples, dataset: str, key: str) -> dict[str, Any] | None:
+    """What happened to one file; None when nothing of that key has arrived.
+
+    {key, dataset, kind: image | annotations, version_id, deleted, archived, size, verdict, image, metadata_verdict,
+    rows, examples: [as in `examples`]}. metadata_verdict: of the image's own `x-amz-meta-pixtune-*`, if it has some.
+    """
+    kind = "file" if is_annotation(key) else "image"
+    place = places.source(dataset, kind, key) if kind == "file" else places.image(dataset, key)
+    found, own = table.read([place, places.source(dataset, "object", key)])
+    if found is None:
+        return None
+    item = UploadItem.from_json(found)
+    metadata = UploadItem.from_json(own) if own else None
+    hints = places.froms(dataset, "file", key) if kind == "file" else places.refs(dataset, key)
+    ids = [hint["key"] for hint in table.query(*hints)]
+    examples = [
+        ExampleItem.from_json(data)
+        for data in table.read([places.example(dataset, example_id) for example_id in ids])
+        if data
+    ]
+    return {
+        "key": item.key,
+        "dataset": dataset,
+        "kind": "annotations" if kind == "file" else "image",
+        "version_id": item.version_id,
+        "deleted": item.deleted,
+        "archived": item.is_archived,
+        "size": item.size,
+        "verdict": item.verdict.to_json() if item.verdict else None,
+        "image": item.image.to_json() if item.image else None,
+        "metadata_verdict": metadata.verdict.to_json()
+        if metadata and metadata.verdict and metadata.version_id == item.version_id
+        else None,
+        "rows": item.rows if kind == "file" else None,
+        "examples": [shown(example) for example in examples if example.slots],
+    }
+
+
+def examples(
+    table: Examples, dataset: str, *, state: str | None, limit: int, after: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of a dataset's examples, by id; `after` is the cursor that the page before answered, None at its end.
+
+    Each: {example_id, state, revision, images: [key], sources: [key], waiting_for, conflict, annotation}.
+    """
+    wanted = sorted(
+        (
+            example
+            for example in all_examples(table, dataset)
+            if (state is None or example.state.value == state) and (after is None or example.example_id > after)
+        ),
+        key=lambda example: example.example_id,
+    )
+    page: Sequence[ExampleItem] = wanted[:limit]
+    return [shown(example) for example in page], page[-1].example_id if len(wanted) > limit else None
+
+
+def shown(example: ExampleItem) -> dict[str, Any]:
+    """One example for people; annotation: the one of the first source that states one."""
+    slots = [slot for _, slot in sorted(example.slots.items())]
+    said = next((annotation for slot in slots for annotation in slot.annotations), None)
+    return {
+        "example_id": example.example_id,
+        "state": example.state.value,
+        "revision": example.revision,
+        "images": list(dict.fromkeys(key for slot in slots for key in slot.images)),
+        "sources": sorted({slot.key for slot in slots}),
+        "waiting_for": [dict(entry) for entry in example.waiting_for],
+        "conflict": [dict(entry) for entry in example.conflict],
+        "annotation": said.to_json() if said else None,
+    }

@@ -1,0 +1,32 @@
+"""A provider's name, base model, URL and key in; its adapter out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pixtune.errors import ProviderRefused
+from pixtune.providers.limits import spec_for
+from pixtune.providers.openai_shaped import OpenAIShapedProvider
+from pixtune.providers.port import TrainingProvider
+
+
+def provider_for(
+    name: str, base_model: str, urls: Mapping[str, str], secrets: Mapping[str, Mapping[str, str]]
+) -> TrainingProvider:
+    """urls: base URL by provider name, empty where a provider is not available. secrets: name -> {"api_key": ...}.
+
+    Raises ProviderRefused when the provider, its base model, its URL or its key is unknown, naming what to do.
+    """
+    spec = spec_for(name, base_model)
+    if not urls.get(name):
+        offered = ", ".join(sorted(known for known, url in urls.items() if url)) or "none"
+        raise ProviderRefused(
+            f"Provider {name!r} has no URL in this deployment.", f"Available: {offered}; or set it in PROVIDER_URLS."
+        )
+    key = secrets.get(name, {}).get("api_key", "")
+    if not key:
+        raise ProviderRefused(
+            f"There is no api_key for provider {name!r}.",
+            f'Put {{"{name}": {{"api_key": "..."}}}} into the provider secret.',
+        )
+    return OpenAIShapedProvider(spec, urls[name], key)

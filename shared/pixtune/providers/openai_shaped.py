@@ -1,0 +1,323 @@
+"""The adapter to every provider that speaks OpenAI's fine-tuning API: the port's values in, HTTP calls, values out.
+
+The only importer of `openai`, and only inside the functions that call it (its import costs a cold start 0.5 s).
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from pixtune.costs.estimate import REPLY_MARGIN
+from pixtune.errors import ProviderRefused, ProviderUnavailable
+from pixtune.examples.rows import Row
+from pixtune.providers import chat_rows
+from pixtune.providers.limits import ProviderSpec
+from pixtune.providers.port import (
+    Activation,
+    JobRequest,
+    JobState,
+    JobView,
+    ProviderCheckpoint,
+    ReadImage,
+    Reply,
+)
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+    from openai.types.chat import ChatCompletionMessageParam
+    from openai.types.fine_tuning import FineTuningJob
+    from openai.types.fine_tuning.job_create_params import Method
+
+TAG = "pixtune"  # metadata every job of ours carries besides its run id; the sweep touches no others
+_CREATE_SECONDS = 60.0  # the launch protocol's quiet window is longer than this
+_READ_SECONDS = 30.0
+_ANSWER_RETRIES = 5  # rate limits are ordinary while a test split is asked; each waits as the provider says
+_NOT_LISTED_SECONDS = 15  # a finished model may answer 404 for some minutes
+
+
+_STATES = {
+    "validating_files": JobState.VALIDATING,
+    "queued": JobState.QUEUED,
+    "running": JobState.RUNNING,
+    "paused": JobState.PAUSED,
+    "cancelling": JobState.CANCELLING,
+    "succeeded": JobState.SUCCEEDED,
+    "failed": JobState.FAILED,
+    "cancelled": JobState.CANCELLED,
+}
+
+# What to do about a refusal, by OpenAI's error code, then by HTTP status.
+_FIXES: Mapping[str | int | None, str] = {
+    "training_not_available": (
+        "The provider lets this organisation start no more fine-tuning. Train the same dataset version elsewhere: "
+        "set another provider in dataset.toml or in the request. The uploaded training file may be deleted there."
+    ),
+    "insufficient_quota": "Add credit or raise the limit in the provider's billing settings, then resume the run.",
+    401: "Check the provider's api_key in the provider secret.",
+    403: "Check what the provider's key may do and which models it may train.",
+    404: "Check that the model, file or job still exists at the provider, and the provider's URL.",
+}
+
+
+class OpenAIShapedProvider:
+    """OpenAI itself, or anything that speaks its routes at `base_url`. transport: another HTTP transport (tests)."""
+
+    def __init__(
+        self, spec: ProviderSpec, base_url: str, api_key: str, transport: httpx2.BaseTransport | None = None
+    ) -> None:
+        self.spec = spec
+        self._base_url, self._api_key, self._transport = base_url, api_key, transport
+
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        import httpx2
+        import openai
+
+        http_client = httpx2.Client(transport=self._transport) if self._transport else None
+        return openai.OpenAI(
+            base_url=self._base_url, api_key=self._api_key, timeout=_READ_SECONDS, http_client=http_client
+        )
+
+    @contextmanager
+    def _faults(self, doing: str) -> Iterator[None]:
+        """Turn the client's exceptions into the port's two: refused for good, or unavailable for now."""
+        import openai
+
+        where = f"{self.spec.provider}, {doing}"
+        try:
+            yield
+        except openai.APIStatusError as error:
+            code = error.code
+            told = f"{where}: HTTP {error.status_code} {code or ''}: {error.message}"
+            passing = error.status_code in (408, 409, 429) or error.status_code >= 500
+            if passing and code != "insufficient_quota":
+                raise ProviderUnavailable(told) from error
+            raise ProviderRefused(told, _FIXES.get(code) or _FIXES.get(error.status_code, "")) from error
+        except openai.APIError as error:  # no connection, a timeout, or an answer that is not the API's
+            raise ProviderUnavailable(f"{where}: {type(error).__name__}: {error}") from error
+
+    # --- training files
+
+    def render(self, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
+        return chat_rows.training_line(row, system, prompt, detail, read_image)
+
+    def upload(self, name: str, content: IO[bytes]) -> str:
+        """As the port says. Files above `file_bytes` go in parts; an upload in parts expires after an hour."""
+        size = content.seek(0, io.SEEK_END)
+        content.seek(0)
+        with self._faults(f"uploading {name}"):
+            for file in self._client.files.list(purpose="fine-tune", limit=10_000):
+                if file.filename == name and file.bytes == size and file.status != "error":
+                    return file.id
+            # A retry inside the client would send what is left of the stream, and might store the file twice.
+            client = self._client.with_options(max_retries=0, timeout=10 * _CREATE_SECONDS)
+            if size <= self.spec.file_bytes:
+                return client.files.create(file=(name, content, "text/jsonl"), purpose="fine-tune").id
+            upload = client.uploads.create(bytes=size, filename=name, mime_type="text/jsonl", purpose="fine-tune")
+            parts = iter(lambda: content.read(self.spec.part_bytes), b"")
+            part_ids = [client.uploads.parts.create(upload.id, data=part).id for part in parts]
+            done = client.uploads.complete(upload.id, part_ids=part_ids)
+        if done.file is None:
+            raise ProviderUnavailable(f"{self.spec.provider}: the upload of {name} is complete but names no file.")
+        return done.file.id
+
+    # --- jobs
+
+    def find_jobs(self, run_id: str) -> Sequence[JobView]:
+        with self._faults(f"looking for jobs of {run_id}"):
+            jobs = list(self._client.fine_tuning.jobs.list(limit=100, metadata={"run_id": run_id}))
+        # Not trusted to filter: a gateway that ignores the parameter would have us adopt a stranger's job.
+        views = (_view(job) for job in jobs)
+        return sorted((view for view in views if view.run_id == run_id), key=lambda view: view.created_at)
+
+    def list_tagged_jobs(self, since: float) -> Sequence[JobView]:
+        with self._faults("listing jobs"):
+            jobs = list(self._client.fine_tuning.jobs.list(limit=100, metadata={"made_by": TAG}))
+        ours = (_view(job) for job in jobs if (job.metadata or {}).get("made_by") == TAG)
+        views = (view for view in ours if view.run_id and view.created_at >= since)
+        return sorted(views, key=lambda view: view.created_at)
+
+    def launch(self, request: JobRequest) -> JobView:
+        from openai import omit
+
+        asked = request.hyperparameters
+        hyperparameters = {
+            name: value
+            for name, value in (
+                ("n_epochs", asked.n_epochs),
+                ("batch_size", asked.batch_size),
+                ("learning_rate_multiplier", asked.learning_rate_multiplier),
+            )
+            if value is not None
+        }
+        method = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+        client = self._client.with_options(max_retries=0, timeout=_CREATE_SECONDS)
+        with self._faults(f"launching {request.run_id}"):
+            job = client.fine_tuning.jobs.create(
+                model=request.base_model,
+                training_file=request.training_file,
+                validation_file=request.validation_file or omit,
+                method=cast("Method", method),
+                seed=omit if request.seed is None else request.seed,
+                suffix=self.spec.suffix(request.suffix) or omit,
+                metadata={"run_id": request.run_id, "made_by": TAG},
+            )
+        return _view(job)
+
+    def status(self, job_id: str) -> JobView:
+        with self._faults(f"asking for job {job_id}"):
+            return _view(self._client.fine_tuning.jobs.retrieve(job_id))
+
+    def cancel(self, job_id: str) -> JobView:
+        """A job that has ended already is answered as it is."""
+        try:
+            with self._faults(f"cancelling job {job_id}"):
+                return _view(self._client.fine_tuning.jobs.cancel(job_id))
+        except ProviderRefused:
+            view = self.status(job_id)
+            if view.state.ended:
+                return view
+            raise
+
+    def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
+        with self._faults(f"reading the metrics of job {job_id}"):
+            # The type of an event is not what the client's literal says (moderation_checks exists): look at the data.
+            events = self._client.fine_tuning.jobs.list_events(job_id, limit=100)
+            points = [_numbers(event.data) for event in events if isinstance(event.data, dict)]
+            points = [point for point in points if "step" in point]
+            if not points:
+                job = self._client.fine_tuning.jobs.retrieve(job_id)
+                for file_id in job.result_files[:1]:
+                    points = result_points(self._client.files.content(file_id).read())
+        merged: dict[float, dict[str, float]] = {}
+        for point in points:
+            merged.setdefault(point["step"], {}).update(point)
+        return [merged[step] for step in sorted(merged)]
+
+    def checkpoints(self, job_id: str) -> Sequence[ProviderCheckpoint]:
+        with self._faults(f"listing the checkpoints of job {job_id}"):
+            job = self._client.fine_tuning.jobs.retrieve(job_id)
+            listed = [
+                ProviderCheckpoint(
+                    checkpoint.step_number,
+                    checkpoint.fine_tuned_model_checkpoint,
+                    _numbers(checkpoint.metrics.to_dict()),
+                )
+                for checkpoint in self._client.fine_tuning.jobs.checkpoints.list(job_id, limit=100)
+            ]
+        listed.sort(key=lambda checkpoint: checkpoint.step)
+        final = job.fine_tuned_model
+        if not final or any(checkpoint.model_id == final for checkpoint in listed):
+            return listed
+        # There is a checkpoint at every epoch's end, so the last of them is the final model under another name;
+        # a provider that lists none has the final model alone, at the last step its metrics name.
+        if listed:
+            return [*listed[:-1], ProviderCheckpoint(listed[-1].step, final, listed[-1].metrics)]
+        points = self.metrics(job_id)
+        last = points[-1] if points else {"step": 1}
+        return [ProviderCheckpoint(int(last["step"]), final, {k: v for k, v in last.items() if k != "step"})]
+
+    # --- models
+
+    def activate(self, model_id: str) -> Activation:
+        """Nothing is deployed here; but a finished model may not be there yet."""
+        import openai
+
+        with self._faults(f"looking for model {model_id}"):
+            try:
+                self._client.models.retrieve(model_id)
+            except openai.NotFoundError:
+                return Activation(False, _NOT_LISTED_SECONDS)
+        return Activation(True)
+
+    def release(self, model_id: str) -> None:
+        """Nothing is deployed, so nothing bills until it is released."""
+
+    def answer(
+        self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage
+    ) -> Reply:
+        messages = chat_rows.question_messages(row, system, prompt, detail, read_image)
+        _, expected = chat_rows.question_and_answer(row, prompt)
+        client = self._client.with_options(max_retries=_ANSWER_RETRIES, timeout=_CREATE_SECONDS)
+        with self._faults(f"asking {model_id}"):
+            completion = client.chat.completions.create(
+                model=model_id,
+                messages=cast("Iterable[ChatCompletionMessageParam]", messages),
+                temperature=0,
+                max_completion_tokens=len(expected.encode()) + REPLY_MARGIN,
+            )
+        message = completion.choices[0].message
+        usage = completion.usage
+        return Reply(
+            message.content or message.refusal or "",
+            usage.prompt_tokens if usage else 0,
+            usage.completion_tokens if usage else 0,
+        )
+
+
+def _view(job: FineTuningJob) -> JobView:
+    # A job without an error may carry `"error": {}`, which the client turns into a truthy object.
+    error = job.error if job.error and (job.error.code or job.error.message) else None
+    return JobView(
+        job_id=job.id,
+        state=_STATES.get(job.status, JobState.RUNNING),
+        raw_state=job.status,
+        created_at=float(job.created_at),
+        run_id=(job.metadata or {}).get("run_id"),
+        model_id=job.fine_tuned_model,
+        error_code=error.code if error else None,
+        error_message=error.message if error else None,
+        trained_tokens=job.trained_tokens,
+    )
+
+
+def _numbers(data: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics in an event's or a checkpoint's data: every number but the count of steps."""
+    return {
+        name: value
+        for name, value in data.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and name != "total_steps"
+    }
+
+
+# Columns that have had another name in some provider's documentation.
+_COLUMNS = {
+    "train_accuracy": "train_mean_token_accuracy",
+    "validation_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+
+
+def result_points(content: bytes) -> list[dict[str, float]]:
+    """Metric points of a result file: CSV read by its header's names, or the base64 of such CSV. Empty cells and
+    rows without a step are left out; content that is neither gives none."""
+    for text in (content, _unbase64(content)):
+        reader = csv.DictReader(io.StringIO(text.decode("utf-8-sig", "replace")))
+        names = [name.strip() for name in reader.fieldnames or ()]
+        if "step" not in names:
+            continue
+        reader.fieldnames = [_COLUMNS.get(name, name) for name in names]
+        points = [{name: _number(cell) for name, cell in row.items()} for row in reader]
+        kept = [{name: cell for name, cell in point.items() if cell is not None} for point in points]
+        return [point for point in kept if "step" in point]
+    return []
+
+
+def _unbase64(content: bytes) -> bytes:
+    try:
+        return base64.b64decode(content)
+    except ValueError:
+        return b""
+
+
+def _number(cell: object) -> float | None:
+    try:
+        return float(cell) if isinstance(cell, str) else None
+    except ValueError:
+        return None

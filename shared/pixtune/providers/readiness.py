@@ -1,0 +1,159 @@
+"""May this dataset version be trained there? Rows, settings and a spec in, every problem at once out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from pixtune.costs.epochs import auto_epochs
+from pixtune.costs.estimate import training_tokens
+from pixtune.datasets.version import DatasetSettings
+from pixtune.examples.rows import Row
+from pixtune.providers.chat_rows import asked_turns, text_of
+from pixtune.providers.limits import ProviderSpec
+from pixtune.training.run import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """where: the split and line, with the example's id, or the run. path: the field. fix: what to do."""
+
+    where: str
+    path: str
+    found: str
+    expected: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.path} is {self.found}, expected {self.expected}. {self.fix}"
+
+
+def problems(
+    splits: Mapping[str, Sequence[Row]],
+    settings: DatasetSettings,
+    training: TrainingSettings,
+    spec: ProviderSpec,
+    today: date,
+) -> list[Problem]:
+    """All problems: the dates and hyperparameters first, then the files, then the rows in their order."""
+    found = [*_run_problems(training, spec, today)]
+    for split in ("train", "validation"):
+        rows = splits.get(split, ())
+        found += _file_problems(split, rows, settings, spec)
+        for number, row in enumerate(rows, start=1):
+            found += _row_problems(f"{split} line {number} ({row.example_id})", row, settings, spec)
+    return found
+
+
+def _run_problems(training: TrainingSettings, spec: ProviderSpec, today: date) -> Iterator[Problem]:
+    for path, day in (("train_until", spec.train_until), ("answer_until", spec.answer_until)):
+        if day is not None and today >= day:
+            yield Problem(
+                f"{spec.provider}/{spec.base_model}",
+                path,
+                day.isoformat(),
+                f"a day after {today.isoformat()}",
+                f"Choose another base model or provider (source: {spec.source(path).where}).",
+            )
+    asked = training.hyperparameters
+    for name, value, (low, high) in (
+        ("n_epochs", asked.n_epochs, spec.epochs),
+        ("batch_size", asked.batch_size, spec.batch_size),
+    ):
+        if value is not None and not low <= value <= high:
+            yield Problem("the run", name, str(value), f"{low} to {high}", "Ask again with a value in this range.")
+    rate = asked.learning_rate_multiplier
+    if rate is not None and rate <= 0:
+        yield Problem("the run", "learning_rate_multiplier", str(rate), "more than 0", "Ask again with such a value.")
+    if training.seed is not None and not spec.seed:
+        yield Problem("the run", "seed", str(training.seed), "none", "This provider takes no seed; leave it out.")
+
+
+def _file_problems(
+    split: str, rows: Sequence[Row], settings: DatasetSettings, spec: ProviderSpec
+) -> Iterator[Problem]:
+    if split == "train" and len(rows) < spec.min_rows:
+        yield Problem(
+            split,
+            "rows",
+            str(len(rows)),
+            f"at least {spec.min_rows}",
+            "Add examples, or give validation and test a smaller share in dataset.toml.",
+        )
+    if len(rows) > spec.max_rows:
+        yield Problem(
+            split, "rows", f"{len(rows):,}", f"at most {spec.max_rows:,}", "Train on a part of the dataset."
+        )
+    size = sum(_line_bytes(row, settings) for row in rows)
+    if size > spec.upload_bytes:
+        fix = "Train on fewer or smaller images (a lower detail makes the converted images smaller)."
+        yield Problem(split, "bytes", f"about {size:,}", f"at most {spec.upload_bytes:,}", fix)
+
+
+def _line_bytes(row: Row, settings: DatasetSettings) -> int:
+    """About what the row weighs as a training line: base64 makes four bytes of three."""
+    text = sum(len(text_of(turn).encode()) for turn in asked_turns(row, settings.prompt))
+    return text + sum(picture.image.size * 4 // 3 + 150 for picture in row.images)
+
+
+def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: ProviderSpec) -> Iterator[Problem]:
+    turns = asked_turns(row, settings.prompt)
+    if not turns or turns[-1].role != "assistant" or not text_of(turns[-1]).strip():
+        yield Problem(where, "turns[-1]", "no answer", "an assistant turn with text", "Annotate it, or delete it.")
+    if turns and turns[0].role != "user":
+        yield Problem(where, "turns[0].role", turns[0].role, "user", "Start with the question.")
+    for number, turn in enumerate(turns):
+        if turn.role not in spec.roles:
+            yield Problem(where, f"turns[{number}].role", turn.role, " or ".join(spec.roles), "Use one of these.")
+        for part in turn.parts:
+            if part.image is not None and turn.role != "user":
+                fix = "Move the image into the question."
+                yield Problem(where, f"turns[{number}]", f"an image in a turn of {turn.role}", "text only", fix)
+            if part.image is not None and not 0 <= part.image < len(row.images):
+                fix = "Name an image the example has."
+                yield Problem(where, f"turns[{number}]", f"image {part.image}", f"below {len(row.images)}", fix)
+                return  # what follows would look at that image
+    texts = [row.annotation.system if row.annotation and row.annotation.system else settings.system or ""]
+    texts += [text_of(turn) for turn in turns]
+    for word in spec.reserved_words:
+        if any(word in text for text in texts):
+            yield Problem(where, "text", f"the reserved word {word!r}", "text without it", "Reword it.")
+    weight = row.annotation.weight if row.annotation else None
+    if weight not in (None, 0, 1):
+        yield Problem(
+            where, "weight", f"{weight:g}", "0 or 1", "Leave the weight out, or say 0 to learn nothing from it."
+        )
+    shown = sum(part.image is not None for turn in turns for part in turn.parts)
+    if shown > spec.images_per_row:
+        yield Problem(where, "images", str(shown), f"at most {spec.images_per_row}", "Split the example.")
+    for number, picture in enumerate(row.images):
+        if picture.image.format not in spec.formats:
+            kinds = ", ".join(spec.formats)
+            yield Problem(
+                where, f"images[{number}].format", picture.image.format, kinds, f"Convert {picture.upload}."
+            )
+        if picture.image.size > spec.bytes_per_image:
+            limit = f"at most {spec.bytes_per_image:,}"
+            fix = f"Make {picture.upload} smaller."
+            yield Problem(where, f"images[{number}].bytes", f"{picture.image.size:,}", limit, fix)
+    tokens = training_tokens(row, settings, spec).high
+    if tokens > spec.tokens_per_row:
+        fix = "Shorten it: a longer row is cut at its end, and the answer is what is lost."
+        yield Problem(where, "tokens", f"up to {tokens:,.0f}", f"at most {spec.tokens_per_row:,}", fix)
+
+
+def advice(rows: int, training: TrainingSettings, spec: ProviderSpec, today: date) -> list[str]:
+    """What does not stop the training, but should be known before it is paid for."""
+    notes = []
+    if spec.answer_until is not None:
+        days = (spec.answer_until - today).days
+        notes.append(
+            f"{spec.title} and every model trained on it stop answering on {spec.answer_until.isoformat()}, "
+            f"in {days} days."
+        )
+    if training.hyperparameters.n_epochs is None:
+        notes.append(f"The number of epochs is the provider's choice: about {auto_epochs(rows, spec.auto_epochs)}.")
+    if spec.content_skips:
+        notes.append(f"The provider leaves out, without failing, images that show {', '.join(spec.content_skips)}.")
+    return notes

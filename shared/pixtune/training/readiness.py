@@ -1,0 +1,40 @@
+"""Before a cent is spent: a run in; what it will cost stored on it, or every problem of its version raised."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pixtune.costs.estimate import Estimate, estimate
+from pixtune.datasets.reading import read_manifest, read_split
+from pixtune.errors import DatasetNotReady
+from pixtune.evaluation.sample import sampled
+from pixtune.providers.limits import spec_for
+from pixtune.providers.readiness import advice, problems
+from pixtune.training.ports import ArtifactStore, Runs
+
+_SHOWN = 20
+
+
+def check_readiness(run_id: str, runs: Runs, artifacts: ArtifactStore, today: date) -> Estimate:
+    """Store and answer the run's estimate. Raises DatasetNotReady with up to 20 problems and the number of all,
+    ProviderRefused when nothing is known of the provider and base model."""
+    run = runs.get(run_id)
+    if run.manifest_key is None:
+        raise DatasetNotReady(f"Run {run_id} has no dataset version.", "Publish the dataset first.")
+    manifest = read_manifest(artifacts, run.manifest_key)
+    splits = {split: read_split(artifacts, manifest, split) for split in ("train", "validation", "test")}
+    spec = spec_for(run.settings.provider, run.settings.base_model)
+    found = problems(splits, manifest.settings, run.settings, spec, today)
+    if found:
+        listed = "\n".join(f"- {problem}" for problem in found[:_SHOWN])
+        more = f"\n... and {len(found) - _SHOWN} more." if len(found) > _SHOWN else ""
+        raise DatasetNotReady(
+            f"Version {manifest.version} of {manifest.dataset} has {len(found)} problem(s) for {spec.title}:\n"
+            f"{listed}{more}",
+            "Mend them, and request the training again.",
+        )
+    epochs = run.settings.hyperparameters.n_epochs
+    cost = estimate(splits["train"], sampled(splits["test"]), manifest.settings, epochs, spec)
+    notes = advice(len(splits["train"]), run.settings, spec, today)
+    runs.update(run_id, {"stage": "CheckReadiness", "estimate": cost.to_json() | {"notes": notes}})
+    return cost

@@ -1,0 +1,48 @@
+"""What crashes left behind is mended: live runs and tagged jobs in; started executions and cancelled strays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pixtune.providers.port import JobState, JobView, TrainingProvider
+from pixtune.training.ports import TrainingRuns, Workflow
+from pixtune.training.run import Run, RunStatus
+
+_UNSTARTED_SECONDS = 120  # from writing a run to starting its execution takes milliseconds
+
+_LOOK_BACK_SECONDS = 60 * 24 * 3600  # longer than any job runs
+
+
+def start_unstarted(*, now: float, runs: TrainingRuns, workflow: Workflow) -> Sequence[str]:
+    """Start the execution of every run that may not have one; it is nothing new for those that have."""
+    waiting = [
+        run for run in runs.live() if run.status is RunStatus.QUEUED and run.requested_at < now - _UNSTARTED_SECONDS
+    ]
+    for run in waiting:
+        workflow.start(run.run_id, run.attempt)
+    return [run.run_id for run in waiting]
+
+
+def is_stray(run: Run, job: JobView) -> bool:
+    """Whether a job tagged with this run belongs to nobody: the run has another job, or has ended without one.
+
+    A live run without a job may be about to adopt it.
+    """
+    return run.provider_job_id != job.job_id and (run.provider_job_id is not None or run.status.ended)
+
+
+def cancel_strays(*, now: float, window: float, runs: TrainingRuns, provider: TrainingProvider) -> Sequence[JobView]:
+    """Cancel the jobs that are tagged with a run of ours which does not record them. A job without our tag, with the
+    tag of a run we do not know, or younger than the quiet window (seconds) is never touched. Raises
+    ProviderUnavailable and ProviderRefused."""
+    cancelled = []
+    for job in provider.list_tagged_jobs(now - _LOOK_BACK_SECONDS):
+        if job.run_id is None or job.state.ended or job.state is JobState.CANCELLING or job.created_at > now - window:
+            continue
+        try:
+            run = runs.get(job.run_id)
+        except KeyError:
+            continue
+        if is_stray(run, job):
+            cancelled.append(provider.cancel(job.job_id))
+    return cancelled

@@ -1,0 +1,27 @@
+"""One stack for all end-to-end tests, brought up from a folder of its own so that a person's `make up` stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.service import Service
+
+from pixtune_local.cloud import stack
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    root = tmp_path_factory.mktemp("checkout")
+    for part in ("template.yaml", "functions", "shared", "infra", "cli", ".venv", ".venv-cloud", ".tools"):
+        if (ROOT / part).exists():
+            (root / part).symlink_to(ROOT / part)
+    build = ROOT / ".pixtune" / "build"  # artifacts are named by content: sharing them saves building them again
+    build.mkdir(parents=True, exist_ok=True)
+    (root / ".pixtune").mkdir()
+    (root / ".pixtune" / "build").symlink_to(build)
+    with stack.running(root) as info:
+        yield Service(root, info)

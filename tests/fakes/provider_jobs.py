@@ -1,0 +1,92 @@
+"""The jobs side of a provider in memory: what the launch, the polling, a failure and the sweep talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pixtune.examples.rows import Row
+from pixtune.providers.port import (
+    Activation,
+    JobRequest,
+    JobState,
+    JobView,
+    ProviderCheckpoint,
+    ReadImage,
+    Reply,
+)
+
+
+@dataclass
+class FakeProvider:
+    """`providers.port.TrainingProvider` whose jobs are in `jobs`. refusing: raised by every call, when set."""
+
+    jobs: dict[str, JobView] = field(default_factory=dict)
+    clock: Callable[[], float] = lambda: 0.0
+    refusing: Exception | None = None
+    launches: list[JobRequest] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    points: list[Mapping[str, float]] = field(default_factory=list)
+    saved: list[ProviderCheckpoint] = field(default_factory=list)
+
+    def _answer(self) -> None:
+        if self.refusing:
+            raise self.refusing
+
+    def add(self, run_id: str, state: JobState = JobState.RUNNING, created_at: float | None = None) -> JobView:
+        """A job tagged with this run."""
+        at = self.clock() if created_at is None else created_at
+        view = JobView(f"job-{len(self.jobs) + 1}", state, state.value, at, run_id)
+        self.jobs[view.job_id] = view
+        return view
+
+    def set(self, job_id: str, state: JobState, error: str | None = None) -> None:
+        self.jobs[job_id] = replace(self.jobs[job_id], state=state, raw_state=state.value, error_message=error)
+
+    def find_jobs(self, run_id: str) -> Sequence[JobView]:
+        self._answer()
+        return [job for job in self.jobs.values() if job.run_id == run_id]
+
+    def list_tagged_jobs(self, since: float) -> Sequence[JobView]:
+        self._answer()
+        return [job for job in self.jobs.values() if job.created_at >= since]
+
+    def launch(self, request: JobRequest) -> JobView:
+        self.launches.append(request)
+        self._answer()
+        return self.add(request.run_id, JobState.QUEUED)
+
+    def status(self, job_id: str) -> JobView:
+        self._answer()
+        return self.jobs[job_id]
+
+    def cancel(self, job_id: str) -> JobView:
+        self._answer()
+        self.cancelled.append(job_id)
+        self.set(job_id, JobState.CANCELLED)
+        return self.jobs[job_id]
+
+    def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
+        self._answer()
+        return self.points
+
+    def checkpoints(self, job_id: str) -> Sequence[ProviderCheckpoint]:
+        self._answer()
+        return self.saved
+
+    def render(self, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
+        raise NotImplementedError
+
+    def upload(self, name: str, lines: Iterable[bytes]) -> str:
+        raise NotImplementedError
+
+    def activate(self, model_id: str) -> Activation:
+        raise NotImplementedError
+
+    def release(self, model_id: str) -> None:
+        raise NotImplementedError
+
+    def answer(
+        self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage
+    ) -> Reply:
+        raise NotImplementedError

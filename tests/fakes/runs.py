@@ -1,0 +1,207 @@
+"""Runs and requests in memory, typed to the ports; a conformance test runs them and the tables alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pixtune.errors import BudgetExceeded, FenceLost, RunEnded
+from pixtune.training.run import (
+    Charge,
+    Checkpoint,
+    Failure,
+    Request,
+    Run,
+    RunEvent,
+    RunStatus,
+    TrainingSettings,
+    open_to_requests,
+)
+
+
+@dataclass
+class FakeRuns:
+    """`training.ports.TrainingRuns` on dicts."""
+
+    records: dict[str, Run] = field(default_factory=dict)
+    opened: dict[tuple[str, str], str] = field(default_factory=dict)
+    reservations: dict[str, tuple[str, Charge | None]] = field(default_factory=dict)
+    reserved: dict[str, float] = field(default_factory=dict)
+    jobs: dict[tuple[str, str], str] = field(default_factory=dict)
+    saved_checkpoints: dict[tuple[str, int], Checkpoint] = field(default_factory=dict)
+    points: dict[tuple[str, int], Mapping[str, float]] = field(default_factory=dict)
+    saved_events: dict[str, list[RunEvent]] = field(default_factory=dict)
+
+    def get(self, run_id: str) -> Run:
+        return self.records[run_id]
+
+    def open_run(self, dataset: str, settings_digest: str) -> str | None:
+        return self.opened.get((dataset, settings_digest))
+
+    def holder(self, training_id: str) -> str | None:
+        held = self.reservations.get(training_id)
+        return held[0] if held else None
+
+    def run_of_job(self, provider: str, job_id: str) -> str | None:
+        return self.jobs.get((provider, job_id))
+
+    def live(self) -> Iterable[Run]:
+        return [run for _, run in sorted(self.records.items()) if not run.status.ended]
+
+    def checkpoints(self, run_id: str) -> Sequence[Checkpoint]:
+        return [saved for (owner, _), saved in sorted(self.saved_checkpoints.items()) if owner == run_id]
+
+    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
+        return [point for (owner, _), point in sorted(self.points.items()) if owner == run_id]
+
+    def last_metric_step(self, run_id: str) -> int:
+        return max((step for owner, step in self.points if owner == run_id), default=-1)
+
+    def events(self, run_id: str) -> Sequence[RunEvent]:
+        return self.saved_events.get(run_id, [])
+
+    def update(self, run_id: str, changes: Mapping[str, Any], *, fence: int | None = None) -> None:
+        run = self.records[run_id]
+        if fence is not None and run.fence != fence:
+            raise FenceLost(run_id)
+        if "status" in changes and run.status.ended and run.status != changes["status"]:
+            raise RunEnded(run_id)
+        self._change(run_id, changes)
+
+    def take_fence(self, run_id: str, attempt: int) -> Run:
+        run = self.records[run_id]
+        if run.attempt != attempt:
+            raise FenceLost(run_id)
+        if run.status.ended:
+            raise RunEnded(run_id)
+        self.records[run_id] = replace(run, fence=run.fence + 1)
+        return self.records[run_id]
+
+    def store_token(self, run_id: str, attempt: int, turn: int, task_token: str) -> Run | None:
+        run = self.records[run_id]
+        if run.attempt != attempt or run.turn > turn:
+            return None
+        return self._change(run_id, {"turn": turn, "task_token": task_token})
+
+    def record_job(self, run_id: str, provider: str, job_id: str, changes: Mapping[str, Any], *, fence: int) -> None:
+        self.update(run_id, {**changes, "provider_job_id": job_id}, fence=fence)
+        self.jobs[provider, job_id] = run_id
+
+    def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
+        run = self.records[run_id]
+        if run.fence != fence or run.status.ended:
+            return False
+        if release and run.training_id and self.holder(run.training_id) == run_id:
+            _, charge = self.reservations.pop(run.training_id)
+            if charge:
+                self.reserved[charge.month] -= charge.dollars
+        self._change(run_id, {**changes, "fence": fence + 1})
+        return True
+
+    def begin_attempt(self, run_id: str, ended_attempt: int, changes: Mapping[str, Any]) -> bool:
+        run = self.records[run_id]
+        if run.attempt != ended_attempt or run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
+            return False
+        self._change(run_id, changes)
+        return True
+
+    def reserve(
+        self, run_id: str, training_id: str, *, fence: int, instead_of: Run | None, charge: Charge | None
+    ) -> bool:
+        if self.records[run_id].fence != fence:
+            raise FenceLost(run_id)
+        if self.holder(training_id) != (instead_of.run_id if instead_of else None):
+            return False
+        if instead_of:
+            now = self.records[instead_of.run_id]
+            if (now.status, now.attempt) != (instead_of.status, instead_of.attempt):
+                return False
+        if charge:
+            total = self.reserved.get(charge.month, 0.0) + charge.dollars
+            if total > charge.limit:
+                raise BudgetExceeded("over")
+            self.reserved[charge.month] = total
+        self.reservations[training_id] = (run_id, charge)
+        self._change(run_id, {"training_id": training_id})
+        return True
+
+    def put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.saved_checkpoints[checkpoint.run_id, checkpoint.step] = checkpoint
+
+    def put_metrics(self, run_id: str, points: Sequence[Mapping[str, float]]) -> None:
+        self.points |= {(run_id, int(point["step"])): dict(point) for point in points}
+
+    def add_event(self, run_id: str, event: RunEvent) -> None:
+        self.saved_events.setdefault(run_id, []).append(event)
+
+    def _change(self, run_id: str, changes: Mapping[str, Any]) -> Run:
+        """Apply JSON values; the conformance test holds this to what Run.from_json would make of them."""
+        values = dict(changes)
+        for name, read in _READERS.items():
+            if values.get(name) is not None:
+                values[name] = read(values[name])
+        run = self.records[run_id] = replace(self.records[run_id], **values)
+        if not open_to_requests(changes):
+            self.opened = {key: opened for key, opened in self.opened.items() if opened != run_id}
+        return run
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "status": RunStatus,
+    "steps": tuple,
+    "failure": lambda failure: Failure(**failure),
+    "settings": TrainingSettings.from_json,
+}
+
+
+@dataclass
+class FakeRequests:
+    """`training.ports.Requests` on dicts, sharing its transactions with FakeRuns."""
+
+    runs: FakeRuns
+    requests: dict[tuple[str, str], Request] = field(default_factory=dict)
+
+    def find(self, door: str, key: str, now: float) -> Request | None:
+        return self.requests.get((door, key))
+
+    def open(self, request: Request, run: Run, now: float) -> bool:
+        key = (run.dataset, run.settings.digest())
+        if (request.door, request.key) in self.requests or key in self.runs.opened:
+            return False
+        self.requests[request.door, request.key] = request
+        self.runs.records[run.run_id] = run
+        self.runs.opened[key] = run.run_id
+        return True
+
+    def share(self, request: Request, now: float) -> bool:
+        if (request.door, request.key) in self.requests or request.run_id not in self.runs.opened.values():
+            return False
+        self.requests[request.door, request.key] = request
+        run = self.runs.records[request.run_id]
+        self.runs.records[request.run_id] = replace(run, requested_at=now)
+        return True
+
+    def first_time(self, door: str, key: str, now: float) -> bool:
+        fresh = (door, key) not in self.requests
+        self.requests.setdefault((door, key), Request(door, key, "", "", False))
+        return fresh
+
+
+@dataclass
+class FakeWorkflow:
+    """`training.ports.Workflow`: what was started and answered."""
+
+    started: list[tuple[str, int]] = field(default_factory=list)
+    answers: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def start(self, run_id: str, attempt: int) -> None:
+        if (run_id, attempt) not in self.started:
+            self.started.append((run_id, attempt))
+
+    def succeed(self, task_token: str, output: Mapping[str, Any]) -> None:
+        self.answers.append((task_token, output))
+
+    def fail(self, task_token: str, error: str, cause: str) -> None:
+        self.failures.append((task_token, error, cause))

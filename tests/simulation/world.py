@@ -1,0 +1,363 @@
+"""One seeded run of ingest: a small history of uploads, the shipped reader and join over it, and what must come out.
+
+Every IO step of the fakes is a point where another worker may go on, where the worker may die, and where a call may
+fail with or without having had its effect. Each message is delivered one to three times, in any order, to up to
+three workers at once. The same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+from tests.fakes.examples import MemoryArtifacts, MemoryExamples, MemoryUploads, Version
+
+from pixtune.annotations.read import ReadAnnotations
+from pixtune.datasets.settle import Ingest
+from pixtune.events.s3 import Change, parse
+from pixtune.examples.append import AppendRows, Message
+from pixtune.examples.facts import ImageData, ImageFact
+from pixtune.examples.identity import example_id
+from pixtune.examples.items import ExampleItem, State
+from pixtune.examples.overview import all_examples
+from pixtune.examples.rows import Row
+from pixtune.images.recipe import Recipe
+from pixtune.verdicts import Code, accepted, rejected
+
+DATASET = "ds"
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+WORKERS = 3
+FAULT = 0.02  # chance that an IO step kills its worker or fails
+LOST = 0.03  # chance that an event never arrives, in histories that a sweep ends
+
+
+class WorkerDied(BaseException):
+    """The process is gone; nothing it held in memory is left."""
+
+
+class CallFailed(Exception):
+    """An answer that never came: the call may have had its effect or not."""
+
+
+@dataclass
+class SimulatedQueue:
+    """An outbox whose messages arrive one to three times."""
+
+    world: World
+    name: str
+
+    def send(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        for message in messages:
+            self.world.step("send")
+            self.world.enqueue(self.name, json.dumps(message))
+            self.world.step("sent")
+
+
+@dataclass
+class World:
+    seed: int
+    appender: Callable[..., AppendRows] = AppendRows
+    table_type: Callable[..., MemoryExamples] = MemoryExamples
+    queues: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    needs_sweep: bool = False
+    messages: int = 0
+    batches: int = 0
+    archived: dict[str, Version] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.hub = getcurrent()
+        self.faults = self.random.choice((0, 1, 2, 4))
+        self.uploads = MemoryUploads(step=self.step)
+        self.table = self.table_type(step=self.step)
+        self.artifacts = MemoryArtifacts(step=self.step)
+        self.images = SimulatedQueue(self, "images")
+        self.annotations = SimulatedQueue(self, "annotations")
+        self.image_facts = SimulatedQueue(self, "image facts")
+        self.annotation_facts = SimulatedQueue(self, "annotation facts")
+        self.join = self.appender(
+            self.table, self.artifacts, self.images, self.annotations, self.annotation_facts, self.uploads.bucket
+        )
+        self.read_annotations = ReadAnnotations(self.uploads, self.annotation_facts)
+        # With a sweep at its end a history may lose events and delete versions for good.
+        self.rough = self.random.random() < 0.4
+        self.to_do = self.random.randint(2, 6)
+
+    # ------------------------------------------------------------------ scheduling
+
+    def step(self, _name: str) -> None:
+        if getcurrent() is self.hub:
+            return
+        if self.faults and self.random.random() < FAULT:
+            self.faults -= 1
+            raise WorkerDied if self.random.random() < 0.5 else CallFailed
+        self.hub.switch()
+
+    def enqueue(self, queue: str, body: str) -> None:
+        for _ in range(self.random.choices((1, 2, 3), (6, 3, 1))[0]):
+            self.messages += 1
+            self.queues[queue].append((f"m{self.messages}", body))
+
+    def drain(self) -> None:
+        """Run until every message is done."""
+        workers: list[greenlet] = []
+        while True:
+            waiting = [name for name, queue in self.queues.items() if queue]
+            choices: list[Callable[[], None]] = []
+            if self.to_do:
+                choices.append(self.upload_something)
+            if waiting and len(workers) < WORKERS:
+                choices.append(lambda names=waiting: workers.append(self.worker(self.random.choice(names))))  # type: ignore[misc]  # a default binds the list
+            for worker in workers:
+                choices += [worker.switch] * 3
+            if not choices:
+                return
+            self.random.choice(choices)()
+            workers = [worker for worker in workers if not worker.dead]
+
+    def worker(self, queue: str) -> greenlet:
+        messages = self.queues[queue]
+        self.random.shuffle(messages)
+        batch = [messages.pop() for _ in range(min(len(messages), self.random.randint(1, 5)))]
+        self.batches += 1
+
+        def work() -> None:
+            try:
+                again = self.process(queue, batch)
+            except (WorkerDied, CallFailed):
+                again = {name for name, _ in batch}
+            self.queues[queue] += [(name, body) for name, body in batch if name in again]
+
+        return greenlet(work)
+
+    def process(self, queue: str, batch: Sequence[tuple[str, str]]) -> set[str]:
+        """What the queue's function does; answers the messages that must come again."""
+        if queue == "images":
+            for _, body in batch:
+                self.convert(body)
+            return set()
+        if queue == "annotations":
+            return set(self.read_annotations.take([{"messageId": name, "body": body} for name, body in batch]))
+        kind = "image" if queue == "image facts" else "annotation"
+        messages = [Message(name, kind, body) for name, body in batch]
+        failed = self.join.take(messages, NOW, f"s{self.batches}-{self.random.getrandbits(32)}")
+        unexpected = [error for error in failed.values() if not _expected(error)]
+        if unexpected:
+            raise unexpected[0]
+        return set(failed)
+
+    def convert(self, body: str) -> None:
+        """The gate, without pixels: a body of {"image": n} is the n-th picture, anything else is rejected."""
+        event = parse(body)
+        change, version_id = event.change, event.version_id
+        if change is Change.RECONCILE:
+            current = self.uploads.current_of(event.key)
+            version_id = current.version_id if current else ""
+            change = Change.PUT if current and not current.deleted else Change.DELETED
+        fact = ImageFact(DATASET, event.key, change, version_id, event.sequencer, event.expected)
+        if change is Change.PUT:
+            upload = self.uploads.read(event.key, version_id)
+            if upload is None:
+                fact = ImageFact(DATASET, event.key, Change.RECHECK)
+            else:
+                recipe = Recipe.from_json(event.recipe) if event.recipe else Recipe.default()
+                number = json.loads(upload.body)["image"]
+                image = None if number is None else picture(number, recipe.id)
+                fact = ImageFact(
+                    DATASET,
+                    event.key,
+                    change,
+                    version_id,
+                    event.sequencer,
+                    event.expected,
+                    accepted() if image else rejected(Code.CORRUPT, "broken", "upload it again"),
+                    image,
+                    len(upload.body),
+                    bool(upload.metadata),
+                )
+        self.image_facts.send([fact.to_json()])
+
+    def settle(self) -> None:
+        """Sweep until the bucket and the table show the same."""
+        for _ in range(6):
+            self.drain()
+            ingest = Ingest(self.uploads, self.table, self.images, self.annotations)
+            missing = ingest.outstanding(DATASET, NOW.timestamp())
+            if not missing:
+                return
+            ingest.send_again(missing)
+        raise AssertionError(f"seed {self.seed}: six sweeps did not settle {missing}")
+
+    # ------------------------------------------------------------------ history
+
+    def upload_something(self) -> None:
+        self.to_do -= 1
+        pick = self.random.random()
+        current = [version for key in self.uploads.versions if (version := self.uploads.latest(key))]
+        live = [version for version in current if not version.deleted]
+        markers = [version for version in current if version.deleted and version.key not in self.archived]
+        if pick < 0.15 and live:
+            self.delete(self.random.choice(live).key, "DeleteObject")
+        elif pick < 0.22 and markers and self.rough:
+            self.remove(self.random.choice(markers))
+        elif pick < 0.27 and live and self.rough:
+            self.remove(self.random.choice(live))
+        elif pick < 0.32 and (old := [version for version in live if version.key == "ds/c.jpg"]):
+            self.archived[old[0].key] = old[0]
+            self.delete(old[0].key, "Lifecycle Expiration")
+        else:
+            self.put(*self.random.choice((self.an_image, self.an_image, self.a_file, self.a_file, self.a_sidecar))())
+
+    def an_image(self) -> tuple[str, str, dict[str, str]]:
+        key = self.random.choice(("a.jpg", "a.jpg", "b.jpg", "b.jpg", "c.jpg", "a.png"))
+        number = None if self.random.random() < 0.1 else self.random.randrange(5)
+        metadata = {"pixtune-answer": self.random.choice("xy")} if self.random.random() < 0.25 else {}
+        return key, json.dumps({"image": number}), metadata
+
+    def a_file(self) -> tuple[str, str, dict[str, str]]:
+        key = self.random.choice(("metadata.jsonl", "more.jsonl"))
+        rows = [
+            {"file_name": name, "question": question, "answer": self.random.choice("xy")}
+            for name in ("a.jpg", "b.jpg", "c.jpg")
+            for question in ("", "which?")
+            if self.random.random() < 0.4
+        ]
+        return key, "\n".join(map(json.dumps, rows)), {}
+
+    def a_sidecar(self) -> tuple[str, str, dict[str, str]]:
+        return "a.json", json.dumps({"answer": self.random.choice("xy")}), {}
+
+    def put(self, name: str, body: str, metadata: Mapping[str, str]) -> None:
+        key = f"{DATASET}/{name}"
+        self.archived.pop(key, None)
+        version = self.uploads.put(key, body.encode(), metadata)
+        self.announce(key, {"detail-type": "Object Created"}, version, {"size": len(body)})
+
+    def delete(self, key: str, reason: str) -> None:
+        marker = self.uploads.put(key, None)
+        kind = {"detail-type": "Object Deleted", "reason": reason, "deletion-type": "Delete Marker Created"}
+        self.announce(key, kind, marker)
+
+    def remove(self, version: Version) -> None:
+        self.needs_sweep = True  # a late event of the removed version may come after the look at what is current
+        self.uploads.remove(version)
+        kind = {
+            "detail-type": "Object Deleted",
+            "reason": "DeleteObject",
+            "deletion-type": "Permanently Deleted",
+        }
+        self.announce(version.key, kind, version)
+
+    def announce(
+        self, key: str, kind: Mapping[str, str], version: Version, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """S3's event, lost now and then. Sequencers differ in length and case, as they may."""
+        sequencer = f"{0xFFA + self.uploads.count:04X}" + "".join(
+            self.random.choices("0123456789abcdef", k=self.random.randint(0, 3))
+        )
+        sequencer = self.random.choice((sequencer.upper(), sequencer.lower()))
+        if self.rough and self.random.random() < LOST:
+            self.needs_sweep = True
+            return
+        detail = {
+            "bucket": {"name": self.uploads.bucket},
+            "object": {"key": key, "version-id": version.version_id, "sequencer": sequencer, **(extra or {})},
+            **{name: text for name, text in kind.items() if name != "detail-type"},
+        }
+        body = json.dumps({"source": "aws.s3", "detail-type": kind["detail-type"], "detail": detail})
+        images = key.endswith((".jpg", ".png"))
+        self.enqueue("images" if images else "annotations", body)
+
+    # ------------------------------------------------------------------ what must come out
+
+    def expected(self) -> dict[str, tuple[State, str, tuple[str, str]]]:
+        """Example id -> (state, answer, (image key, version id)), worked out from the bucket alone."""
+        live = {key: version for key in self.uploads.versions if (version := self.uploads.latest(key))}
+        live = {key: version for key, version in live.items() if not version.deleted} | self.archived
+        said: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for key, version in live.items():
+            body = (version.body or b"").decode()
+            if key.endswith(".jsonl"):
+                for row in map(json.loads, body.splitlines()):
+                    said[f"{DATASET}/{row['file_name']}", row["question"]].add(row["answer"])
+            elif key.endswith(".json"):
+                meant = [f"{DATASET}/a.{suffix}" for suffix in ("jpg", "png") if f"{DATASET}/a.{suffix}" in live]
+                if len(meant) == 1:
+                    said[meant[0], ""].add(json.loads(body)["answer"])
+            elif version.metadata:
+                said[key, ""].add(version.metadata["pixtune-answer"])
+        found: dict[str, tuple[State, str, tuple[str, str]]] = {}
+        for (key, question), answers in said.items():
+            image = live.get(key)
+            usable = image is not None and json.loads(image.body or b"{}")["image"] is not None
+            state = State.HELD if len(answers) > 1 else State.READY if usable else State.WAITING
+            version_id = image.version_id if image else ""
+            found[example_id(DATASET, [key], question)] = (state, sorted(answers)[0], (key, version_id))
+        return found
+
+    def violations(self) -> list[str]:
+        """How the table or the log differ from what must come out; empty when they do not."""
+        problems: list[str] = []
+        log: dict[str, Row] = {}
+        lines: dict[tuple[str, int], str] = {}
+        for body in self.artifacts.objects.values():
+            for line in body.decode().splitlines(keepends=True):
+                row = Row.from_json(json.loads(line))
+                if lines.setdefault((row.example_id, row.revision), line) != line:
+                    problems.append(f"two rows of {row.example_id} at revision {row.revision}")
+                if row.example_id not in log or log[row.example_id].revision < row.revision:
+                    log[row.example_id] = row
+        table: dict[str, ExampleItem] = {example.example_id: example for example in all_examples(self.table, DATASET)}
+        expected = self.expected()
+        for name in sorted(table.keys() | log.keys() | expected.keys()):
+            state, answer, (key, version_id) = expected.get(name, (State.DELETED, "", ("", "")))
+            example, row = table.get(name), log.get(name)
+            if (example.state if example else State.DELETED) is not state:
+                problems.append(f"{name} {key} is {example and example.state} in the table, not {state}")
+            if example and example.line and lines.get((name, example.revision)) != example.line:
+                problems.append(f"{name} {key}: the log lacks revision {example.revision}")
+            if example and row and row.revision > example.revision:
+                problems.append(f"{name} {key}: the log is ahead of the table")
+            has_row = row is not None and not row.deleted
+            if state is not State.READY:
+                if has_row:
+                    problems.append(f"{name} {key}: a row was resurrected or is stale, it should be {state}")
+            elif not has_row or row is None or row.annotation is None:
+                problems.append(f"{name} {key}: its row is lost")
+            else:
+                shown = tuple((image.upload, image.version_id) for image in row.images)
+                text = row.annotation.turns[-1].parts[0].text
+                if shown != ((key, version_id),) or text != answer:
+                    problems.append(f"{name}: the row is stale, {shown} {text!r}, not {key} {version_id} {answer!r}")
+        return problems
+
+
+def _expected(error: BaseException) -> bool:
+    return isinstance(error, CallFailed) or isinstance(error.__cause__, CallFailed)
+
+
+def picture(number: int, recipe: str) -> ImageData:
+    return ImageData(
+        f"{number:064x}", "jpeg", 64, 48, 1000, f"{number:064x}", "jpeg", 64, 48, 1, 0.5, f"{number:016x}", recipe
+    )
+
+
+def run(
+    seed: int,
+    appender: Callable[..., AppendRows] = AppendRows,
+    table: Callable[..., MemoryExamples] = MemoryExamples,
+) -> list[str]:
+    """One run; what is wrong at its end, and before the sweep where nothing needs one."""
+    world = World(seed, appender, table)
+    world.drain()
+    problems = [] if world.needs_sweep else world.violations()
+    if not problems:
+        world.settle()
+        problems = world.violations()
+    return [f"seed {seed}: {problem}" for problem in problems]

@@ -1,0 +1,38 @@
+"""Whatever dies, is lost, comes late or comes twice: a training gets exactly one provider job.
+
+PIXTUNE_SIMULATIONS says how many seeds are tried. A failing seed is printed, and replays with PIXTUNE_SEED.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tests.fakes.simulated_launches import Rules, World
+
+SEEDS = int(os.environ.get("PIXTUNE_SIMULATIONS", "20000"))
+FIRST = int(os.environ.get("PIXTUNE_SEED", "0"))
+
+
+def live(seed: int, rules: Rules) -> World:
+    world = World(seed, rules)
+    world.live_through()
+    return world
+
+
+def test_no_training_is_launched_twice_and_none_never() -> None:
+    crashes = launches = 0
+    for seed in range(FIRST, FIRST + SEEDS):
+        world = live(seed, Rules())
+        assert world.jobs.doubles == 0, f"seed {seed}: two jobs at once"
+        assert not world.unserved(), f"seed {seed}: {world.unserved()}"
+        crashes += world.crashes
+        launches += len(world.jobs.launches)
+    assert crashes > SEEDS // 2
+    assert launches > SEEDS
+
+
+@pytest.mark.parametrize("rule", ["fence", "window", "intent", "lookup", "reservation"])
+def test_leaving_a_rule_out_launches_a_training_twice(rule: str) -> None:
+    rules = Rules(**{rule: False})
+    assert any(live(seed, rules).jobs.doubles for seed in range(2000)), f"nothing shows that {rule} is needed"

@@ -1,0 +1,122 @@
+"""Whether a dataset version may be trained: all problems at once, each with its place and its remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+from tests.fakes.runs import FakeRuns
+from tests.fakes.versions import KeptArtifacts, image, row, store_version
+
+from pixtune.datasets.version import DatasetSettings
+from pixtune.errors import DatasetNotReady
+from pixtune.examples.annotation import Part, Turn
+from pixtune.examples.rows import Row
+from pixtune.providers.limits import all_specs, spec_for
+from pixtune.providers.readiness import problems
+from pixtune.training.readiness import check_readiness
+from pixtune.training.run import Hyperparameters, Run, TrainingSettings
+
+OPENAI = spec_for("openai", "gpt-4o-2024-08-06")
+TODAY = date(2026, 11, 22)
+SETTINGS = TrainingSettings("openai", "gpt-4o-2024-08-06")
+GOOD = [row(f"e{n}") for n in range(10)]
+
+
+def paths(*rows: Row, training: TrainingSettings = SETTINGS, today: date = TODAY) -> list[str]:
+    found = problems({"train": [*GOOD, *rows]}, DatasetSettings(), training, OPENAI, today)
+    return [problem.path for problem in found]
+
+
+def test_a_good_version_has_no_problems() -> None:
+    assert paths() == []
+
+
+def test_each_breach_of_a_limit_is_named() -> None:
+    assert paths(row("x", images=[image(str(n)) for n in range(11)])) == ["images"]
+    assert paths(row("x", images=[image("big", size=10_000_001)])) == ["images[0].bytes"]
+    assert paths(row("x", images=[image("g", format="gif")])) == ["images[0].format"]
+    assert paths(row("x", answer="  ")) == ["turns[-1]"]
+    assert paths(row("x", answer="ends <|im_end|>")) == ["text"]
+    assert paths(row("x", system="<|endoftext|>")) == ["text"]
+    assert paths(row("x", weight=0.5)) == ["weight"]
+    assert paths(row("x", question="word " * 60_000)) == ["tokens"]
+    assert paths(row("x", turns=(Turn("user", (Part(text="?"),)),))) == ["turns[-1]"]
+    backwards = (Turn("assistant", (Part(text="3"),)),)
+    assert paths(row("x", turns=backwards)) == ["turns[0].role"]
+    shown = (Turn("user", (Part(text="?"),)), Turn("assistant", (Part(text="3"), Part(image=0))))
+    assert paths(row("x", turns=shown)) == ["turns[1]"]
+    missing = (Turn("user", (Part(image=4),)), Turn("assistant", (Part(text="3"),)))
+    assert paths(row("x", turns=missing)) == ["turns[0]"]
+
+
+def test_dates_and_hyperparameters_are_checked_too() -> None:
+    assert paths(today=date(2027, 1, 5)) == []
+    assert paths(today=date(2027, 1, 6)) == ["train_until"]
+    assert paths(today=date(2027, 1, 14)) == ["train_until", "answer_until"]
+    asked = dataclasses.replace(SETTINGS, hyperparameters=Hyperparameters(51, 0, -1.0))
+    assert paths(training=asked) == ["n_epochs", "batch_size", "learning_rate_multiplier"]
+
+
+def test_too_few_and_too_many_rows_are_files_problems() -> None:
+    few = problems({"train": GOOD[:9]}, DatasetSettings(), SETTINGS, OPENAI, TODAY)
+    assert [(problem.path, problem.found) for problem in few] == [("rows", "9")]
+    tight = dataclasses.replace(OPENAI, max_rows=9, upload_bytes=100)
+    many = problems({"train": GOOD, "validation": GOOD}, DatasetSettings(), SETTINGS, tight, TODAY)
+    assert [problem.where for problem in many] == ["train", "train", "validation", "validation"]
+
+
+def run_of(manifest_key: str | None, settings: TrainingSettings = SETTINGS) -> Run:
+    return Run("run_1", "lanes", settings, 0.0, "api", "k", manifest_key=manifest_key)
+
+
+def test_a_ready_version_leaves_its_estimate_on_the_run() -> None:
+    artifacts, runs = KeptArtifacts(), FakeRuns()
+    manifest = store_version(artifacts, {"train": GOOD, "test": [row("t1")]})
+    runs.records["run_1"] = run_of(manifest.key)
+    check_readiness("run_1", runs, artifacts, TODAY)
+    cost = runs.get("run_1").estimate
+    assert cost is not None
+    assert cost["usd"]["low"] <= cost["usd"]["mid"] <= cost["usd"]["high"]
+    assert cost["price_date"] == "2026-11-22"
+    assert any("2027-01-14" in note and "53 days" in note for note in cost["notes"])
+    assert not any(key.startswith("images/") for key in artifacts.reads)
+
+
+def test_up_to_twenty_problems_are_listed_and_all_are_counted() -> None:
+    artifacts, runs = KeptArtifacts(), FakeRuns()
+    bad = [row(f"b{n}", answer=" ") for n in range(30)]
+    runs.records["run_1"] = run_of(store_version(artifacts, {"train": bad}).key)
+    with pytest.raises(DatasetNotReady) as raised:
+        check_readiness("run_1", runs, artifacts, TODAY)
+    message = str(raised.value)
+    assert message.count("\n- ") == 20
+    assert "30 problem(s)" in message
+    assert "10 more" in message
+    assert "train line 1 (b0): turns[-1] is no answer, expected an assistant turn with text. Annotate it" in message
+    assert runs.get("run_1").estimate is None
+
+
+def test_every_model_of_the_table_names_the_source_of_each_figure() -> None:
+    for spec in all_specs().values():
+        assert spec.min_rows <= spec.max_rows
+        assert spec.epochs[0] <= spec.epochs[1]
+        assert spec.source("prices").where
+        assert spec.source("min_rows").read <= TODAY
+
+
+def test_a_suffix_is_made_to_fit() -> None:
+    assert OPENAI.suffix("Straßen / lanes: v1") == "Stra-en-lanes-v1"
+    assert len(OPENAI.suffix("x" * 100)) == 64
+
+
+def test_checking_needs_neither_the_providers_client_nor_an_image_library() -> None:
+    loaded = (
+        "import sys, pixtune.training.readiness, pixtune.providers.factory; "
+        "print({'openai', 'PIL', 'boto3'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,141 @@
+"""The marker and the event door: real event shapes in, an order or a refusal that no retry would change out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pixtune.errors import ProviderRefused
+from pixtune.training.order import Defaults, Refusal, order_of
+from pixtune.training.request import TrainingOrder
+from pixtune.training.run import Hyperparameters, TrainingSettings
+
+
+def _base_model(provider: str) -> str:
+    if provider not in ("local", "openai"):
+        raise ProviderRefused(f"No provider {provider!r} is known.", "Choose one of: local, openai.")
+    return f"{provider}-default"
+
+
+DEFAULTS = Defaults("local", _base_model)
+
+
+def marker(key: str = "plants/_READY", kind: str = "Object Created", **item: Any) -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": "17793124-05d4-b198-2fde-7ededc63b103",
+        "detail-type": kind,
+        "source": "aws.s3",
+        "account": "111122223333",
+        "time": "2026-11-12T00:00:00Z",
+        "region": "eu-central-1",
+        "resources": ["arn:aws:s3:::uploads"],
+        "detail": {
+            "version": "0",
+            "bucket": {"name": "uploads"},
+            "object": {
+                "key": key,
+                "size": 0,
+                "etag": "e",
+                "version-id": "v1",
+                "sequencer": "0062E99A88DC407460",
+                **item,
+            },
+            "request-id": "N4N7GDK58NMKJ12R",
+            "requester": "123456789012",
+            "source-ip-address": "1.2.3.4",
+            "reason": "PutObject",
+        },
+    }
+
+
+def asked(detail: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": "event-1",
+        "detail-type": "pixtune.training.requested",
+        "source": "shop.pipeline",
+        "account": "111122223333",
+        "time": "2026-11-12T00:00:00Z",
+        "region": "eu-central-1",
+        "resources": [],
+        "detail": detail,
+    }
+
+
+def order(event: dict[str, Any]) -> TrainingOrder:
+    found = order_of(event, DEFAULTS)
+    assert isinstance(found, TrainingOrder)
+    return found
+
+
+def test_a_marker_asks_for_its_dataset_once_per_version_of_it() -> None:
+    first, other = order(marker()), order(marker(**{"version-id": "v2"}))
+    assert (first.dataset, first.settings, first.door) == (
+        "plants",
+        TrainingSettings("local", "local-default"),
+        "marker",
+    )
+    assert first == order(marker())
+    assert first.request_key != other.request_key
+    assert order(marker("plants/2026/_READY")).dataset == "plants"
+
+
+def test_a_deleted_marker_asks_for_nothing() -> None:
+    found = order_of(marker(kind="Object Deleted"), DEFAULTS)
+    assert isinstance(found, Refusal)
+    assert found.code == "no_marker"
+
+
+def test_a_marker_outside_any_dataset_is_refused() -> None:
+    assert order_of(marker("Plants/_READY"), DEFAULTS) == Refusal(
+        "no_dataset", ("key: 'Plants/_READY' does not start with a dataset name and a slash",)
+    )
+
+
+def test_an_event_asks_with_what_it_states_and_the_defaults_for_the_rest() -> None:
+    found = order(
+        asked(
+            {"dataset": "plants", "provider": "openai", "hyperparameters": {"n_epochs": 3}, "seed": 7, "again": True}
+        )
+    )
+    assert found.settings == TrainingSettings("openai", "openai-default", Hyperparameters(3), 7, again=True)
+    assert (found.door, found.request_key) == ("event", "event-1")
+    assert order(asked({"dataset": "plants", "base_model": "x"})).settings == TrainingSettings("local", "x")
+
+
+def test_a_cloud_event_keeps_its_key_when_its_sender_sends_it_again() -> None:
+    wrapped = {
+        "specversion": "1.0",
+        "id": "42",
+        "source": "/pipeline",
+        "type": "pixtune.training.requested",
+        "data": {"dataset": "plants"},
+    }
+    found = order(asked(wrapped))
+    assert (found.dataset, found.request_key) == ("plants", "/pipeline/42")
+    assert order(asked(wrapped) | {"id": "event-2"}) == found
+
+
+def test_the_same_key_with_another_body_has_another_hash() -> None:
+    assert order(asked({"dataset": "a1"})).body_hash != order(asked({"dataset": "a2"})).body_hash
+    assert order(asked({"dataset": "a1", "seed": None})).body_hash == order(asked({"dataset": "a1"})).body_hash
+
+
+@pytest.mark.parametrize(
+    ("detail", "problems"),
+    [
+        ({}, ["dataset"]),
+        ({"dataset": 7, "sed": 1, "again": "yes"}, ["dataset", "sed", "again"]),
+        ({"dataset": "plants", "hyperparameters": {"epochs": 3}}, ["hyperparameters.epochs"]),
+        ({"dataset": "plants", "hyperparameters": {"n_epochs": "3"}}, ["hyperparameters.n_epochs"]),
+        ({"dataset": "../x"}, ["dataset"]),
+        ({"dataset": "plants", "provider": "acme"}, ["provider"]),
+        ({"specversion": "1.0", "id": "1", "source": "s"}, ["dataset"]),
+    ],
+)
+def test_a_bad_event_is_refused_with_every_problem_it_has(detail: dict[str, Any], problems: list[str]) -> None:
+    found = order_of(asked(detail), DEFAULTS)
+    assert isinstance(found, Refusal)
+    assert sorted(problem.partition(":")[0] for problem in found.problems) == sorted(problems)
