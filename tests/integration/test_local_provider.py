@@ -224,6 +224,8 @@ def test_the_date_a_model_retires_is_told(client: openai.OpenAI, provider: Provi
         ({"metadata": {"k" * 65: "v"}}, "metadata"),
         ({"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 51}}}}, "n_epochs"),
         ({"method": {"type": "dpo"}}, "supervised"),
+        ({"method": "supervised"}, "must be an object"),
+        ({"suffix": "a/b"}, "letters, digits"),
     ],
 )
 def test_a_wrong_request_for_a_job_is_refused_at_once(

@@ -107,7 +107,6 @@ class _Worker:
     def convert(self, data: bytes, recipe: Recipe, seconds: float) -> Converted:
         deadline = time.monotonic() + seconds
         self._pictures.seek(0)
-        self._pictures.truncate()
         self._pictures.write(data)
         self._pictures.flush()
         job = json.dumps({"size": len(data), "recipe": recipe.to_json()}).encode()
@@ -117,7 +116,7 @@ class _Worker:
             stdin.write(struct.pack(">I", len(job)) + job)
             stdin.flush()
         except BrokenPipeError:
-            raise _Died from None
+            raise self._end() from None
         return _believed(self._read(deadline), data, recipe)
 
     def _read(self, deadline: float) -> bytes:
@@ -136,10 +135,14 @@ class _Worker:
                 raise _TooSlow
             part = os.read(descriptor, min(count - len(parts), 1 << 20))
             if not part:
-                self._process.kill()  # it may have closed its pipe and live on; a dead one keeps how it died
-                raise _TooSlow if self._process.wait() == -signal.SIGXCPU else _Died
+                raise self._end()
             parts += part
         return bytes(parts)
+
+    def _end(self) -> _Died | _TooSlow:
+        """Why a worker that closed its pipe is no more. One that lives on is killed; a dead one keeps how it died."""
+        self._process.kill()
+        return _TooSlow() if self._process.wait() == -signal.SIGXCPU else _Died()
 
     def stop(self) -> None:
         self._process.kill()

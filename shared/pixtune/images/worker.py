@@ -56,9 +56,12 @@ def main() -> None:
     from pixtune.images.convert import convert  # after the limit, which holds for everything PIL allocates
 
     write_frame(answers, b"ready")
-    while (job := read_frame(jobs)) is not None:
-        order = json.loads(job)
+    while True:
         limit_cpu(cpu_seconds)
+        job = read_frame(jobs)
+        if job is None:
+            return
+        order = json.loads(job)
         converted = convert(os.pread(pictures, order["size"], 0), Recipe.from_json(order["recipe"]))
         values = converted.to_json() | {"content": len(converted.content), "thumb": len(converted.thumb)}
         head = json.dumps(values).encode()

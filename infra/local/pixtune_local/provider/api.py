@@ -31,7 +31,6 @@ from pixtune_local.provider.store import Document, Store
 from pixtune_local.provider.tokens import pieces, text_tokens
 from pixtune_local.provider.webhooks import Webhooks
 
-MAX_FILE_BYTES = 512 * 1024 * 1024
 FINGERPRINT = "fp_pixtune_local_small_model"
 _BASE_CREATED = 1_780_272_000
 
@@ -259,10 +258,16 @@ async def _show_missing(request: Request, error: Exception) -> Response:
     return JSONResponse(refused.body, error.status_code)
 
 
+async def _show_fault(_request: Request, _error: Exception) -> Response:
+    """Our own failure; the server logs it."""
+    refused = Refused("The server had an error while processing your request.", status=500, kind="server_error")
+    return JSONResponse(refused.body, refused.status)
+
+
 def build_app(api: Api, key: str) -> Starlette:
     """The application without its faults."""
     return Starlette(
         routes=[*Files(api.store).routes(), *api.routes()],
         middleware=[Middleware(BearerKey, key=key)],
-        exception_handlers={Refused: _show_refusal, HTTPException: _show_missing},
+        exception_handlers={Refused: _show_refusal, HTTPException: _show_missing, Exception: _show_fault},
     )

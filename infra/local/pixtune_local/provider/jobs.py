@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import logging
+import re
 import secrets
 import threading
 import time
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 BASE_MODEL = "local-vision-1"
 OWNER = "pixtune-local-small-model"
 WHAT_IT_IS = "This is the local provider: it trains a small image-to-answer model on this machine's CPU."
-ENDED = {"succeeded", "failed", "cancelled"}
+GOING = {"validating_files", "queued", "running"}
 KEPT_CHECKPOINTS = 3
 _COLUMNS = (
     "step",
@@ -43,6 +44,7 @@ _COLUMNS = (
     "full_valid_mean_token_accuracy",
 )
 _SHOWN_PROBLEMS = 20
+_SUFFIX = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 _IDLE_SECONDS = 0.2
 
 
@@ -57,11 +59,19 @@ def _bounded(given: dict[str, Any], name: str, low: float, high: float, *, whole
         )
 
 
+def _object(given: dict[str, Any], name: str) -> dict[str, Any]:
+    """The object under `name`, empty where there is none."""
+    value = given.get(name) or {}
+    if not isinstance(value, dict):
+        raise Refused(f"{name} must be an object.", param=name, code="invalid_type")
+    return value
+
+
 def _hyperparameters(body: dict[str, Any]) -> dict[str, Any]:
-    method = body.get("method") or {"type": "supervised"}
-    if method.get("type") != "supervised":
+    method = _object(body, "method")
+    if method.get("type", "supervised") != "supervised":
         raise Refused("Only the method 'supervised' takes images.", param="method.type", code="invalid_value")
-    given = (method.get("supervised") or {}).get("hyperparameters") or body.get("hyperparameters") or {}
+    given = _object(_object(method, "supervised"), "hyperparameters") or _object(body, "hyperparameters")
     _bounded(given, "n_epochs", 1, 50, whole=True)
     _bounded(given, "batch_size", 1, 256, whole=True)
     _bounded(given, "learning_rate_multiplier", 1e-9, 1e3, whole=False)
@@ -113,8 +123,8 @@ class Jobs:
         if body.get("integrations"):
             raise Refused("The local provider has no integrations.", param="integrations")
         suffix, seed = body.get("suffix"), body.get("seed")
-        if suffix is not None and not (isinstance(suffix, str) and len(suffix) <= 64):
-            raise Refused("suffix has at most 64 characters.", param="suffix")
+        if suffix is not None and not (isinstance(suffix, str) and _SUFFIX.fullmatch(suffix)):
+            raise Refused("suffix has at most 64 characters: letters, digits, '-', '_' and '.'.", param="suffix")
         if seed is not None and not isinstance(seed, int):
             raise Refused("seed is a whole number.", param="seed")
         hyperparameters = _hyperparameters(body)
@@ -150,9 +160,7 @@ class Jobs:
     def cancel(self, job_id: str) -> Document:
         """The job, now cancelled. Raises Refused where it has ended before."""
         with self._store.transaction():
-            cancelled = self._store.change(
-                "job", job_id, {"validating_files", "queued", "running"}, **_end("cancelled", time.time())
-            )
+            cancelled = self._store.change("job", job_id, GOING, **_end("cancelled", time.time()))
             job = self._store.get("job", job_id)
             if job is None:
                 raise Refused(f"Could not find fine tune: {job_id}", status=404, code="fine_tune_not_found")
@@ -168,10 +176,10 @@ class Jobs:
         self._forever(self._wakes[0], "validating_files", self._validate)
 
     def train_forever(self) -> None:
-        for job in self._in_status("running"):
-            self._say(job["id"], "The provider was restarted; training starts again from its first step", "warn")
-            self._store.change("job", job["id"], {"running"}, status="queued")
         with threadpool_limits(1):
+            for job in self._in_status("running"):
+                self._say(job["id"], "The provider was restarted; training starts again from its first step", "warn")
+                self._attempt(self._train, job)
             self._forever(self._wakes[1], "queued", self._train)
 
     def _wake(self) -> None:
@@ -182,19 +190,23 @@ class Jobs:
         return [job for job in self._store.all("job") if job["status"] == status]
 
     def _forever(self, wake: threading.Event, status: str, work: Callable[[Document], None]) -> None:
-        """Do the oldest job in `status`, again and again; our own failure fails the job, never the thread."""
+        """Do the oldest job in `status`, again and again."""
         while True:
             wake.clear()
             stuck = status == "queued" and self._faults.queue.stuck
             waiting = [] if stuck else self._in_status(status)
-            if not waiting:
+            if waiting:
+                self._attempt(work, waiting[0])
+            else:
                 wake.wait(_IDLE_SECONDS)
-                continue
-            try:
-                work(waiting[0])
-            except Exception:
-                log.exception("job %s failed in the provider itself", waiting[0]["id"])
-                self._fail(waiting[0]["id"], "server_error", "The job failed due to an internal error.", None)
+
+    def _attempt(self, work: Callable[[Document], None], job: Document) -> None:
+        """Our own failure fails the job, never the thread."""
+        try:
+            work(job)
+        except Exception:
+            log.exception("job %s failed in the provider itself", job["id"])
+            self._fail(job["id"], "server_error", "The job failed due to an internal error.", None)
 
     def _read(self, job: Document, param: str) -> TrainingFile | None:
         """The job's file; None, and the job failed, where it cannot be trained on."""
@@ -239,7 +251,7 @@ class Jobs:
         }
         method = {"type": "supervised", "supervised": {"hyperparameters": resolved}}
         if not self._store.change(
-            "job", job_id, {"queued"}, status="running", hyperparameters=resolved, method=method
+            "job", job_id, {"queued", "running"}, status="running", hyperparameters=resolved, method=method
         ):
             return
         self._say(job_id, "Fine-tuning job started")
@@ -360,8 +372,7 @@ class Jobs:
         now = time.time()
         error = {"code": code, "message": message, "param": param}
         with self._store.transaction():
-            going = {"validating_files", "queued", "running"}
-            if self._store.change("job", job_id, going, **_end("failed", now, error=error)):
+            if self._store.change("job", job_id, GOING, **_end("failed", now, error=error)):
                 self._say(job_id, message, "error")
                 self._webhooks.enqueue("fine_tuning.job.failed", job_id, now)
 

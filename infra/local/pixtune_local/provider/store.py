@@ -82,13 +82,6 @@ class Store:
         with self.transaction():
             self._db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, key))
 
-    def clear(self) -> None:
-        """Forget everything."""
-        with self.transaction():
-            self._db.execute("DELETE FROM documents")
-        for blob in self._blobs.iterdir():
-            blob.unlink()
-
     def all(self, kind: str, parent: str | None = None, *, newest_first: bool = False) -> list[Document]:
         """Every document of a kind (and, where given, of a parent), in the order of their first writing."""
         query = "SELECT body FROM documents WHERE kind = ? AND (? IS NULL OR parent = ?) ORDER BY seq"
