@@ -136,8 +136,9 @@ def show(
 def _show_one(upload: dict[str, Any], as_json: bool) -> None:
     if as_json:
         json_line(upload)
-    else:
-        facts(_flat(upload))
+        return
+    examples = [f"{example['example_id']} {example['state']}" for example in upload["examples"]]
+    facts(_flat(upload | {"examples": examples}))
 
 
 def _list_examples(api: Any, base: str, state: str, as_json: bool) -> None:  # Any: client.Api, imported when needed
@@ -165,16 +166,17 @@ def _why(example: dict[str, Any]) -> str:
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as dotted names, lists of plain values on one line."""
+    """Nested objects as dotted names, lists on one line."""
     flat: dict[str, Any] = {}
     for name, inner in value.items():
         if isinstance(inner, dict):
             flat |= _flat(inner, f"{prefix}{name}.")
         elif isinstance(inner, list):
-            flat[prefix + name] = ", ".join(
-                " ".join(str(part) for part in item.values()) if isinstance(item, dict) else str(item)
-                for item in inner
-            )
+            flat[prefix + name] = ", ".join(_on_one_line(item) for item in inner)
         else:
             flat[prefix + name] = inner
     return flat
+
+
+def _on_one_line(item: Any) -> str:
+    return " ".join(map(str, item.values())) if isinstance(item, dict) else str(item)

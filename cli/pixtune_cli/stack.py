@@ -79,10 +79,10 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON value.
         json_line(shown)
     else:
         info = found.info
-        alive = {name: "running" if runs else "DEAD" for name, runs in found.alive.items()}
-        facts(
-            alive | {"api": info.api_url, "s3": info.endpoint_url, "provider": info.provider_url, "logs": info.logs}
-        )
+        state = {name: "running" if runs else "dead" for name, runs in found.alive.items()}
+        where = {"cloud": info.endpoint_url, "provider": info.provider_url}
+        processes = {name: f"{state[name]}  {where.get(name, '')}" for name in state}
+        facts(processes | {"api": info.api_url, "logs": info.logs})
         busy = [queue for queue in found.queues + found.dead_letter_queues if queue.waiting or queue.in_flight]
         if busy:
             table(("queue", "waiting", "in flight"), [(queue.name, queue.waiting, queue.in_flight) for queue in busy])

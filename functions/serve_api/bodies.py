@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -27,6 +28,19 @@ class UploadMetadata(_Body):
     answer: str | None = Field(default=None, min_length=1)
     label: str | None = Field(default=None, min_length=1)
     split: Annotated[str, StringConstraints(pattern="^(train|validation|test)$")] | None = None
+
+    def fields(self) -> dict[str, str]:
+        """The form fields, safe as headers: S3 answers other text as RFC 2047 words, so it is sent as such."""
+        return {
+            f"x-amz-meta-pixtune-{name}": _as_header(value)
+            for name, value in self.model_dump(exclude_none=True).items()
+        }
+
+
+def _as_header(text: str) -> str:
+    if text.isascii() and text.isprintable() and text == text.strip() and "=?" not in text:
+        return text
+    return f"=?utf-8?b?{b64encode(text.encode()).decode()}?="
 
 
 class UploadBody(_Body):
@@ -56,9 +70,8 @@ class UploadBody(_Body):
     @field_validator("metadata")
     @classmethod
     def _fits_in_headers(cls, metadata: UploadMetadata) -> UploadMetadata:
-        weight = sum(
-            len(name) + 8 + len(value.encode()) for name, value in metadata.model_dump(exclude_none=True).items()
-        )
+        fields = metadata.fields().items()
+        weight = sum(len(name.removeprefix("x-amz-meta-")) + len(value) for name, value in fields)
         if weight > _METADATA_BYTES:
             raise ValueError(f"has {weight} bytes, S3 takes {_METADATA_BYTES}; upload a sidecar file instead")
         return metadata

@@ -39,9 +39,7 @@ class DatasetRoutes:
         """A form that uploads exactly this key, with exactly these fields, for 15 minutes."""
         body = body_of(self._app.current_event, UploadBody)
         key = f"{dataset_named(dataset)}/{body.filename}"
-        fields = {
-            f"x-amz-meta-pixtune-{name}": value for name, value in body.metadata.model_dump(exclude_none=True).items()
-        }
+        fields = body.metadata.fields()
         if body.content_type:
             fields["Content-Type"] = body.content_type
         form = self._uploads.post_form(key, fields, body.size or MAX_UPLOAD_BYTES, FORM_SECONDS)

@@ -12,6 +12,7 @@ import pytest
 from tests.integration.http_api import Answer
 from tests.integration.served_api import World, served
 
+from pixtune.annotations.read import read_metadata
 from pixtune.aws.runs_table import RunsTable
 from pixtune.examples import places
 from pixtune.examples.annotation import Annotation, Part, Turn
@@ -63,6 +64,16 @@ def test_an_upload_form_takes_exactly_this_key_with_exactly_these_fields(api: Wo
     assert fields["x-amz-meta-pixtune-split"] == "test"
     assert answer.body["max_bytes"] == 1000
     assert answer.body["status"].endswith("?key=cats%2Fin%2Fa%20b%2B%C3%BC%23%2541.jpg")
+
+
+@pytest.mark.parametrize("said", ["dark – sehr", "two\nlines", " spaced ", "=?utf-8?q?odd?=", "plain", "日本" * 200])
+def test_whatever_the_words_the_reader_of_metadata_finds_them_again(said: str, api: World) -> None:
+    body = {"filename": "a.jpg", "metadata": {"answer": said}}
+    fields = api("POST", "/v1/datasets/cats/uploads", body).body["fields"]
+    stored = {name.removeprefix("x-amz-meta-"): text for name, text in fields.items() if "x-amz-meta" in name}
+    assert all(text.isascii() and text.isprintable() for text in stored.values())
+    (row,) = read_metadata("cats/a.jpg", stored).rows
+    assert row.annotation.turns[-1].parts[0].text == said
 
 
 def test_a_form_without_a_size_takes_up_to_fifty_mebibytes(api: World) -> None:
