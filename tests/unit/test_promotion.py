@@ -202,7 +202,7 @@ def test_a_run_ends_as_succeeded_whichever_alias_it_got_and_keeps_its_report() -
 
 def test_a_report_escapes_what_people_and_models_wrote() -> None:
     stage = Stage()
-    evil = "<script>alert(1)</script>"
+    evil = "<script>alert(1)</script>\ud800"
     rows = [
         row("t0", answer=evil, question=f"{evil} ${{body}}", fields={"site": evil}),
         row("t1", fields={"site": "x"}),
