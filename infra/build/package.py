@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import json
 import os
 import platform
 import re
@@ -32,6 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYER = "PixtuneLayer"
 RUNTIME = "runtime"
+REFERENCE = "artifact.json"
 PYTHON_OF_LAMBDA = "3.13"
 # AWS's Python runtime carries boto3 and what it needs; a second copy would only slow the cold start down.
 IN_THE_RUNTIME = frozenset({"boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"})
@@ -116,19 +118,17 @@ def build(root: Path, target: Target, name: str) -> Path:
     return out
 
 
-def archive(artifact: Path) -> Path:
-    """The artifact as a zip beside its folder: same content, same bytes. Not compressed, for it never leaves here."""
+def reference(artifact: Path) -> Path:
+    """A zip that stands for an artifact on this machine: where it lies and what it was made of.
+
+    The local cloud deploys this instead of the artifact's own bytes, and runs the functions from where it points;
+    another artifact gives another zip, so CloudFormation sees every change.
+    """
+    made_of = (artifact.parent / f"{artifact.name}.stamp").read_text()
     out = artifact.with_suffix(".zip")
-    stamp = artifact.parent / f"{artifact.name}.stamp"
-    if out.exists() and out.stat().st_mtime_ns >= stamp.stat().st_mtime_ns:
-        return out
-    partial = out.with_suffix(".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as bundle:
-        for path in sorted(p for p in artifact.rglob("*") if p.is_file()):
-            entry = zipfile.ZipInfo(str(path.relative_to(artifact)), (1980, 1, 1, 0, 0, 0))
-            entry.external_attr = (path.stat().st_mode & 0o777) << 16
-            bundle.writestr(entry, path.read_bytes())
-    partial.replace(out)
+    with zipfile.ZipFile(out, "w") as bundle:
+        entry = zipfile.ZipInfo(REFERENCE, (1980, 1, 1, 0, 0, 0))
+        bundle.writestr(entry, json.dumps({"folder": str(artifact.resolve()), "made_of": made_of}))
     return out
 
 
@@ -193,7 +193,7 @@ def _locked(root: Path, pins: dict[str, str]) -> str:
 
 
 def _add_packages(root: Path, target: Target, locked: str, destination: Path) -> None:
-    """Functions that ask for the same packages share one installation, compiled once, by hard links."""
+    """Functions that ask for the same packages share one installation, compiled once; each links to it."""
     destination.mkdir(parents=True, exist_ok=True)
     if not locked:
         return
@@ -207,7 +207,8 @@ def _add_packages(root: Path, target: Target, locked: str, destination: Path) ->
             _install(root, target, locked, partial)
             _compile(target, partial)
             partial.rename(installed)
-    shutil.copytree(installed, destination, copy_function=os.link, dirs_exist_ok=True)
+    for entry in installed.iterdir():
+        (destination / entry.name).symlink_to(entry.resolve())
 
 
 def _install(root: Path, target: Target, locked: str, destination: Path) -> None:
@@ -264,7 +265,7 @@ def main() -> int:
     arguments.add_argument("target", choices=["lambda", "host"])
     arguments.add_argument("names", nargs="*", help="a logical id, and for one artifact a destination folder")
     arguments.add_argument("--all", action="store_true", help="every function and the layer")
-    arguments.add_argument("--zip", action="store_true", help="with --all: archives, and print their paths")
+    arguments.add_argument("--zip", action="store_true", help="with --all: a zip that refers to each")
     arguments.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
     given = arguments.parse_args()
     target = aws_lambda() if given.target == "lambda" else host()
@@ -274,7 +275,7 @@ def main() -> int:
             extra = [RUNTIME] if target.name == "host" else []
             for name in [LAYER, *functions(given.root), *extra]:
                 artifact = build(given.root, target, name)
-                print(archive(artifact) if given.zip and name != RUNTIME else artifact)
+                print(reference(artifact) if given.zip and name != RUNTIME else artifact)
         elif len(given.names) in {1, 2}:
             artifact = build(given.root, target, given.names[0])
             if len(given.names) == 2:

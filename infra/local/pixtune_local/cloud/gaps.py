@@ -49,7 +49,7 @@ def run_functions_in_the_pool(pool: LambdaPool, store: CodeStore) -> None:
         arn = attachment["Arn"] if isinstance(attachment, dict) else attachment
         if arn not in layers:
             archive = lambda_svc._resolve_layer_zip(attachment)
-            layers[arn] = store.unpacked(archive) if archive else None
+            layers[arn] = store.unpacked(archive, arn) if archive else None
         return layers[arn]
 
     def execute(func: Record, event: Any, request_id: str) -> Record:
@@ -59,7 +59,7 @@ def run_functions_in_the_pool(pool: LambdaPool, store: CodeStore) -> None:
             name=config["FunctionName"],
             arn=config["FunctionArn"],
             handler=config["Handler"],
-            code=store.unpacked(func["code_zip"]),
+            code=store.unpacked(func["code_zip"], config["CodeSha256"]),
             layers=tuple(folder for folder in folders if folder),
             environment=dict((config.get("Environment") or {}).get("Variables") or {}),
             credentials=lambda_runtime.execution_credentials(config),
@@ -67,6 +67,7 @@ def run_functions_in_the_pool(pool: LambdaPool, store: CodeStore) -> None:
             timeout_seconds=float(config.get("Timeout", 3)),
             region=config["FunctionArn"].split(":")[3],
             version=config.get("Version", "$LATEST"),
+            revision=" ".join([config["CodeSha256"], *map(str, config.get("Layers") or [])]),
             json_logs=(config.get("LoggingConfig") or {}).get("LogFormat") == "JSON",
         )
         answer = pool.invoke(function, event, request_id)

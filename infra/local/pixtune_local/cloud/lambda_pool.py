@@ -34,11 +34,14 @@ RESPONSE_LIMIT_BYTES = 6 * 1024 * 1024 + 100
 INIT_LIMIT_SECONDS = 10.0
 MEMORY_PERIOD_SECONDS = 0.05
 IDLE_SECONDS = 600.0
+REFERENCE = "artifact.json"  # what infra/build/package.py writes instead of an artifact's bytes
 
 
 @dataclass(frozen=True)
 class Function:
-    """One deployed function, as its configuration says. `layers` and `code` are folders laid out as in Lambda."""
+    """One deployed function, as its configuration says. `layers` and `code` are folders laid out as in Lambda;
+    `revision` changes with what is in them.
+    """
 
     name: str
     arn: str
@@ -51,6 +54,7 @@ class Function:
     timeout_seconds: float = 3.0
     region: str = "us-east-1"
     version: str = "$LATEST"
+    revision: str = ""
     json_logs: bool = False
 
     def fingerprint(self) -> str:
@@ -76,23 +80,32 @@ class Answer:
 
 
 class CodeStore:
-    """Deployed archives, each unpacked once under its hash."""
+    """Deployed archives as folders: one that refers to an artifact of this machine is that artifact, any other one is
+    unpacked once under its hash.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known: dict[str, Path] = {}
         self._lock = threading.Lock()
 
-    def unpacked(self, archive: bytes) -> Path:
-        digest = hashlib.sha256(archive).hexdigest()
-        target = self._folder / digest[:32]
+    def unpacked(self, archive: bytes, digest: str) -> Path:
+        """`digest`: the archive's CodeSha256."""
         with self._lock:
+            if digest not in self._known:
+                self._known[digest] = self._unpack(archive)
+            return self._known[digest]
+
+    def _unpack(self, archive: bytes) -> Path:
+        with zipfile.ZipFile(BytesIO(archive)) as bundle:
+            if bundle.namelist() == [REFERENCE]:
+                return Path(json.loads(bundle.read(REFERENCE))["folder"])
+            target = self._folder / hashlib.sha256(archive).hexdigest()[:32]
             if not target.is_dir():
-                partial = self._folder / f"{digest[:32]}.{os.getpid()}.partial"
-                partial.mkdir(parents=True, exist_ok=True)
-                with zipfile.ZipFile(BytesIO(archive)) as bundle:
-                    bundle.extractall(partial)
+                partial = target.with_suffix(f".{os.getpid()}")
+                bundle.extractall(partial)
                 partial.rename(target)
-        return target
+            return target
 
 
 @dataclass(frozen=True)
