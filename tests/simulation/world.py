@@ -34,7 +34,8 @@ DATASET = "ds"
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 WORKERS = 3
 FAULT = 0.02  # chance that an IO step kills its worker or fails
-# A sweep cannot tell a lifecycle rule's delete marker from a person's once its event is lost: this one's never are.
+# Looking at the bucket cannot tell a lifecycle rule's delete marker from a person's: the events that do are not lost,
+# and the key that a rule archives is not undeleted at the same moment.
 _ARCHIVED = "ds/c.jpg"
 LOST = 0.03  # chance that an event never arrives, in histories that a sweep ends
 
@@ -66,7 +67,7 @@ class World:
     seed: int
     appender: Callable[..., AppendRows] = AppendRows
     table_type: Callable[..., MemoryExamples] = MemoryExamples
-    tight: bool = False
+    pair: Mapping[str, float] | None = None
     queues: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     needs_sweep: bool = False
     messages: int = 0
@@ -77,7 +78,6 @@ class World:
         self.random = random.Random(self.seed)
         self.hub = getcurrent()
         self.faults = self.random.choice((0, 1, 2, 4))
-        self.fault = FAULT
         self.haste = self.random.choice((0.0, 0.5, 0.8, 0.9))  # chance that a worker goes on where it could wait
         self.uploads = MemoryUploads(step=self.step)
         self.table = self.table_type(step=self.step)
@@ -102,22 +102,22 @@ class World:
                 (["a.jpg", "a.png"], [self.an_image, self.a_sidecar]),
             )
         )
-        if self.tight:  # one image and one file, and little else but trouble
-            self.rough, self.fault, self.to_do = False, 0.1, self.random.randint(2, 3)
-            self.image_names, self.theme = ["a.jpg"], [self.an_image, self.a_file]
+        if self.pair is not None:
+            self.rough, self.to_do, self.faults, self.haste = False, 2, 2, 0.9
 
     # ------------------------------------------------------------------ scheduling
 
-    def step(self, _name: str) -> None:
+    def step(self, name: str) -> None:
         if getcurrent() is self.hub:
             return
-        if self.faults and self.random.random() < self.fault:
+        chance = FAULT if self.pair is None else self.pair.get(name, 0.0)
+        if self.faults and self.random.random() < chance:
             self.faults -= 1
             raise WorkerDied if self.random.random() < 0.5 else CallFailed
         self.hub.switch()
 
     def enqueue(self, queue: str, body: str) -> None:
-        for _ in range(self.random.choices((1, 2, 3), (6, 3, 1))[0]):
+        for _ in range(1 if self.pair is not None else self.random.choices((1, 2, 3), (6, 3, 1))[0]):
             self.messages += 1
             self.queues[queue].append((f"m{self.messages}", body))
 
@@ -220,11 +220,17 @@ class World:
 
     def upload_something(self) -> None:
         self.to_do -= 1
+        if self.pair is not None:
+            rows = {"file_name": "a.jpg", "question": "", "answer": "x"}
+            files = {"a.jpg": json.dumps({"image": 1}), "metadata.jsonl": json.dumps(rows)}
+            name = self.random.choice([name for name in files if f"{DATASET}/{name}" not in self.uploads.versions])
+            self.put(name, files[name], {})
+            return
         pick = self.random.random()
         current = [version for key in self.uploads.versions if (version := self.uploads.latest(key))]
         live = [version for version in current if not version.deleted]
         kept = [version for version in live if version.key != _ARCHIVED]
-        markers = [version for version in current if version.deleted and version.key not in self.archived]
+        markers = [version for version in current if version.deleted and version.key != _ARCHIVED]
         if pick < 0.15 and live:
             self.delete(self.random.choice(live).key, "DeleteObject")
         elif pick < 0.22 and markers and self.rough:
@@ -381,10 +387,13 @@ def run(
     appender: Callable[..., AppendRows] = AppendRows,
     table: Callable[..., MemoryExamples] = MemoryExamples,
     *,
-    tight: bool = False,
+    pair: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """One run; what is wrong at its end, and before the sweep where nothing needs one."""
-    world = World(seed, appender, table, tight)
+    """One run; what is wrong at its end, and before the sweep where nothing needs one.
+
+    pair: the smallest history instead, one image and one file about it, with these chances of trouble by IO step.
+    """
+    world = World(seed, appender, table, pair)
     world.drain()
     problems = [] if world.needs_sweep else world.violations()
     if not problems:
