@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from pixtune_cli import data, model, run, stack
 from pixtune_cli.display import say, show_failure
-from pixtune_cli.failures import Exit, Failure
+from pixtune_cli.failures import Exit, Failure, of_aws
 
 
 class Commands(TyperGroup):
@@ -19,9 +19,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # Any: typer's own, private click context
         try:
             return super().invoke(ctx)
-        except Failure as failure:
-            show_failure(failure)
-            raise typer.Exit(failure.exit) from None
+        except Failure as expected:
+            show_failure(expected)
+            raise typer.Exit(expected.exit) from None
         except KeyboardInterrupt:
             say("Stopped. What was already sent stays; the command can be repeated.")
             raise typer.Exit(Exit.CANCELLED) from None
@@ -32,14 +32,14 @@ class Commands(TyperGroup):
                 or "PIXTUNE_DEBUG" in os.environ
             ):
                 raise
-            show_failure(
-                Failure(
-                    "This is a bug in pixtune.",
-                    f"{type(error).__name__}: {error}",
-                    "the same with PIXTUNE_DEBUG=1, and report what it shows",
-                )
+            failure = of_aws(error) or Failure(
+                "This is a bug in pixtune.",
+                f"{type(error).__name__}: {error}",
+                "the same with PIXTUNE_DEBUG=1, and report what it shows",
+                Exit.BUG,
             )
-            raise typer.Exit(Exit.BUG) from None
+            show_failure(failure)
+            raise typer.Exit(failure.exit) from None
 
 
 app = typer.Typer(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pixtune_cli.target import Target
 
 _TRIES = 4
+_FIRST_PAUSE = 0.4  # seconds; doubles
 _WORTH_ANOTHER_TRY = frozenset({429, 500, 502, 503, 504})
 
 
@@ -53,7 +54,7 @@ class Api:
             response = self._send(method, url, payload, sent, last=attempt == _TRIES)
             if response is not None and (response.status not in _WORTH_ANOTHER_TRY or attempt == _TRIES):
                 break
-            self._sleep(0.2 * 2**attempt)
+            self._sleep(_FIRST_PAUSE * 2 ** (attempt - 1))
         assert response is not None  # the last try answers or raises
         return _answer(response.status, response.data, method, path), {
             name.lower(): value for name, value in response.headers.items()

@@ -28,3 +28,29 @@ class Failure(Exception):
     why: str = ""
     remedy: str = ""
     exit: Exit = Exit.USAGE
+
+
+_DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
+     "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException", "403"}
+)  # fmt: skip
+
+
+def denied(code: str) -> bool:
+    """Whether an AWS error code says that the caller may not, rather than that something is wrong."""
+    return code in _DENIED
+
+
+def of_aws(error: Exception) -> Failure | None:
+    """What botocore raised, as a failure; None when it did not come from there."""
+    if not type(error).__module__.startswith("botocore"):
+        return None
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+    if isinstance(error, ClientError):
+        refused = denied(error.response["Error"]["Code"])
+        remedy = "aws sts get-caller-identity" if refused else "pixtune status"
+        return Failure("AWS refused a request.", str(error), remedy, Exit.AUTH if refused else Exit.USAGE)
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return Failure("A service does not answer.", str(error), "pixtune status")
+    return Failure("AWS cannot be asked.", str(error), "aws configure", Exit.AUTH)

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixtune.keys import is_junk, is_ready_marker
+from pixtune_cli.failures import denied
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from rich.console import Console
-
-_DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "403"})
-
 
 _md5 = partial(hashlib.md5, usedforsecurity=False)  # S3's ETag of a plain PUT
 
@@ -103,7 +101,7 @@ def _note(pushed: Pushed, key: str, done: Future[bool]) -> None:
     try:
         (pushed.uploaded if done.result() else pushed.unchanged).append(key)
     except ClientError as error:
-        pushed.denied |= error.response["Error"]["Code"] in _DENIED
+        pushed.denied |= denied(error.response["Error"]["Code"])
         pushed.failed[key] = error.response["Error"]["Message"]
     except (BotoCoreError, OSError) as error:
         pushed.failed[key] = str(error)

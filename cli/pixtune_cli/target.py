@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixtune_cli.failures import Exit, Failure
+from pixtune_cli.failures import Failure
 
 if TYPE_CHECKING:
     import boto3
@@ -58,7 +58,7 @@ class Target:
 
         config = Config(
             max_pool_connections=connections,
-            retries={"mode": "standard", "total_max_attempts": 5},
+            retries={"mode": "standard", "total_max_attempts": 3},
             s3={"addressing_style": "path" if self.local else "auto"},
         )
         return self.session.client("s3", endpoint_url=self.endpoint_url, config=config)
@@ -102,22 +102,16 @@ def _local(path: Path) -> Target:
 
 def _on_aws(stack: str) -> Target:
     import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     session = boto3.Session()
     try:
         described = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
-        if code == "ValidationError":
-            raise Failure(
-                f"There is no stack {stack} in {session.region_name}.", message, "aws cloudformation list-stacks"
-            ) from None
-        raise Failure(
-            f"AWS does not let us ask about {stack}.", message, "aws sts get-caller-identity", Exit.AUTH
-        ) from None
-    except BotoCoreError as error:
-        raise Failure("AWS cannot be asked.", str(error), "aws configure", Exit.AUTH) from None
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        what = f"There is no stack {stack} in {session.region_name}."
+        raise Failure(what, error.response["Error"]["Message"], "aws cloudformation list-stacks") from None
     outputs = {entry["OutputKey"]: entry["OutputValue"] for entry in described.get("Outputs", [])}
     if missing := {"ApiUrl", "UploadsBucket"} - outputs.keys():
         raise Failure(f"{stack} is no pixtune stack.", f"It has no output {', '.join(sorted(missing))}.")

@@ -11,6 +11,8 @@ from aws_lambda_powertools import Logger
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
+from pixtune.aws.secrets import ProviderSecrets
+from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.readiness import check_readiness
 
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
 
 logger = Logger(service="check_readiness")
 environment = Environment(os.environ)
+secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
 
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
-    cost = check_readiness(event["run_id"], runs, artifacts, datetime.now(UTC).date())
+    asked = runs.get(event["run_id"]).settings
+    provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read())
+    cost = check_readiness(event["run_id"], runs, artifacts, provider, datetime.now(UTC).date())
     logger.info("ready", run_id=event["run_id"], estimate=cost.to_json())
     return {"ready": True}

@@ -163,7 +163,7 @@ def test_five_hundred_images_and_a_training_asked_for_in_the_same_second_with_ev
     took = time.monotonic() - began
     rows = service.rows(record)
     uploads = Counter(image["upload"] for row in rows for image in row["images"])
-    assert uploads == Counter(files)  # 0 lost, 0 duplicate
+    assert uploads == Counter(dict.fromkeys(files, 1))  # 0 lost, 0 duplicate
     summary = service.summary("burst")
     assert sum(summary["uploads"].values()) == count + 1
     assert service.dead_letters() == {}

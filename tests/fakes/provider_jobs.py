@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 
 from pixtune.examples.rows import Row
 from pixtune.providers.port import (
@@ -79,6 +80,9 @@ class FakeProvider:
 
     def upload(self, name: str, lines: Iterable[bytes]) -> str:
         raise NotImplementedError
+
+    def retires_on(self, model_id: str) -> date | None:
+        return None
 
     def activate(self, model_id: str) -> Activation:
         raise NotImplementedError

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageStat
@@ -105,7 +106,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         runs.records["run_1"] = Run("run_1", "lanes", SETTINGS, NOW, "api", "k", manifest_key=manifest.key)
         stack = Trained(server, provider, artifacts, runs, models, manifest)
 
-        check_readiness("run_1", runs, artifacts, TODAY)
+        check_readiness("run_1", runs, artifacts, provider, TODAY)
         upload_files("run_1", runs, artifacts, provider, spec_for("local", BASE))
         files = stack.run.files
         request = JobRequest(
@@ -119,10 +120,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         runs.put_checkpoint(Checkpoint("run_1", 0, BASE))
         for point in provider.checkpoints(job.job_id):
             runs.put_checkpoint(Checkpoint("run_1", point.step, point.model_id, point.metrics))
-        for point in runs.checkpoints("run_1"):
-            assert activate_model("run_1", point.step, now=NOW, runs=runs, provider=provider).active
-            evaluate_checkpoint("run_1", 1, point.step, runs, artifacts, provider)
-            release_model("run_1", point.step, runs=runs, provider=provider)
+        for step in [point.step for point in runs.checkpoints("run_1")]:
+            assert activate_model("run_1", step, now=NOW, runs=runs, provider=provider).active
+            evaluate_checkpoint("run_1", 1, step, runs, artifacts, provider)
+            release_model("run_1", step, runs=runs, provider=provider)
         choose_checkpoint("run_1", runs)
         yield stack
 
@@ -185,7 +186,7 @@ def test_answers_are_sliced_by_field_and_brightness(trained: Trained) -> None:
     slices = kept.slices()
     assert set(slices) == {"brightness", "light"}
     assert sum(len(answers) for answers in slices["brightness"].values()) == 18
-    assert list(slices["brightness"]) == ["bright", "dark", "medium"]
+    assert list(slices["brightness"]) == ["dark", "medium", "bright"]
 
 
 def test_the_first_model_that_beats_the_base_model_is_champion_and_a_repeat_changes_nothing(trained: Trained) -> None:
@@ -231,3 +232,51 @@ def test_a_refusal_and_an_outage_are_told_apart(trained: Trained, tmp_path: Path
         away = provider_for("local", BASE, {"local": gone.base_url}, {"local": {"api_key": gone.api_key}})
     with pytest.raises(ProviderUnavailable):
         away.find_jobs("run_1")
+
+
+@pytest.mark.parametrize(
+    ("rule", "jobs"),
+    [
+        ({"kind": "status", "status": 500}, 0),
+        ({"kind": "status", "status": 429, "retry_after": 1}, 0),
+        ({"kind": "drop_before"}, 0),
+        ({"kind": "drop_after"}, 1),
+    ],
+    ids=["500", "429", "dropped before", "dropped after"],
+)
+def test_an_unknown_launch_is_one_request_and_can_be_looked_up(
+    trained: Trained, rule: dict[str, Any], jobs: int
+) -> None:
+    run_id = f"run_{rule['kind']}_{rule.get('status', 0)}"
+    files = trained.run.files
+    request = JobRequest(run_id, BASE, files["training"], None, Hyperparameters(n_epochs=1), 7, "")
+    before = trained.posts("/v1/fine_tuning/jobs")
+    trained.server.faults(rules=[rule | {"method": "POST", "path": "/v1/fine_tuning/jobs", "times": None}])
+    try:
+        with pytest.raises(ProviderUnavailable):
+            trained.provider.launch(request)
+    finally:
+        trained.server.faults(rules=[])
+    assert trained.posts("/v1/fine_tuning/jobs") == before + 1
+    found = trained.provider.find_jobs(run_id)
+    assert len(found) == jobs
+    for job in found:
+        wait_for_end(trained.provider, job.job_id)
+
+
+def test_a_provider_that_lets_nobody_train_any_more_says_where_to_go(trained: Trained) -> None:
+    files = trained.run.files
+    request = JobRequest("run_9", BASE, files["training"], None, Hyperparameters(), 7, "")
+    trained.server.faults(rules=[{"kind": "status", "status": 403, "method": "POST", "path": "/v1/fine_tuning/jobs"}])
+    with pytest.raises(ProviderRefused, match="another provider"):
+        trained.provider.launch(request)
+    assert trained.provider.find_jobs("run_9") == []
+
+
+def test_the_providers_own_retirement_date_is_read(trained: Trained) -> None:
+    assert trained.provider.retires_on(BASE) is None
+    trained.server.faults(shutdown_date="2027-01-14")
+    try:
+        assert trained.provider.retires_on(BASE) == date(2027, 1, 14)
+    finally:
+        trained.server.faults(shutdown_date=None)

@@ -215,8 +215,8 @@ class World:
             self.put(*self.random.choice((self.an_image, self.an_image, self.a_file, self.a_file, self.a_sidecar))())
 
     def an_image(self) -> tuple[str, str, dict[str, str]]:
-        key = self.random.choice(("a.jpg", "a.jpg", "b.jpg", "b.jpg", "c.jpg", "a.png"))
-        number = None if self.random.random() < 0.1 else self.random.randrange(5)
+        key = self.random.choice(("a.jpg", "a.jpg", "a.jpg", "b.jpg", "b.jpg", "c.jpg", "a.png"))
+        number = None if self.random.random() < 0.08 else self.random.randrange(5)
         metadata = {"pixtune-answer": self.random.choice("xy")} if self.random.random() < 0.25 else {}
         return key, json.dumps({"image": number}), metadata
 
@@ -224,9 +224,8 @@ class World:
         key = self.random.choice(("metadata.jsonl", "more.jsonl"))
         rows = [
             {"file_name": name, "question": question, "answer": self.random.choice("xy")}
-            for name in ("a.jpg", "b.jpg", "c.jpg")
-            for question in ("", "which?")
-            if self.random.random() < 0.4
+            for name, question, share in (("a.jpg", "", 0.7), ("a.jpg", "which?", 0.3), ("b.jpg", "", 0.5), ("c.jpg", "", 0.2))
+            if self.random.random() < share
         ]
         return key, "\n".join(map(json.dumps, rows)), {}
 

@@ -46,6 +46,7 @@ def types(old: dict[str, Any] | None, new: dict[str, Any] | None) -> list[str]:
 
 REJECTED = rejected(Code.TRUNCATED, "ends early", "upload it again", Note(Code.DUPLICATE, "same as b.png"))
 FIXED = Verdict(Outcome.FIXED, Code.CONVERTED, "rotated")
+NUMBERED = {"pk": "DS#cats", "sk": "VERSION#d1", "dataset": "cats", "version": 3, "digest": "d1"}
 CASES: dict[str, dict[str, Any]] = {
     "pixtune.image.accepted.v1": item(UPLOAD, "IMAGE#1"),
     "pixtune.image.fixed.v1": item(replace(UPLOAD, verdict=FIXED), "IMAGE#1"),
@@ -60,7 +61,7 @@ CASES: dict[str, dict[str, Any]] = {
         replace(EXAMPLE, state=State.WAITING, waiting_for=({"key": "cats/a.png", "reason": "not there"},)),
         "EXAMPLE#1",
     ),
-    "pixtune.dataset.published.v1": {"pk": "DS#cats", "sk": "VERSION#d1", "version": 3, "digest": "d1"},
+    "pixtune.dataset.published.v1": NUMBERED | {"counts": {"train": 9}, "manifest_key": "versions/cats/3-d1/m.json"},
     "pixtune.run.requested.v1": item(RUN, "RUN", "RUN#run_1"),
     "pixtune.run.started.v1": item(replace(RUN, status=RunStatus.RUNNING), "RUN"),
     "pixtune.run.succeeded.v1": item(replace(RUN, status=RunStatus.SUCCEEDED, model_version=2), "RUN"),
@@ -137,6 +138,11 @@ def test_an_example_that_changes_while_ready_is_announced_again() -> None:
     assert types(item(EXAMPLE, "E"), item(EXAMPLE, "E")) == []
     changed = item(replace(EXAMPLE, revision=2), "EXAMPLE#1")
     assert types(item(EXAMPLE, "EXAMPLE#1"), changed) == ["pixtune.example.ready.v1"]
+
+
+def test_a_version_is_announced_when_its_manifest_lies_there_not_when_it_gets_its_number() -> None:
+    assert types(None, NUMBERED) == []
+    assert types(NUMBERED, CASES["pixtune.dataset.published.v1"]) == ["pixtune.dataset.published.v1"]
 
 
 def test_a_new_version_of_an_upload_is_judged_again_even_with_the_same_verdict() -> None:

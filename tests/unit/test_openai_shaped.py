@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -386,6 +387,15 @@ def test_a_finished_model_that_is_not_listed_yet_is_waited_for() -> None:
     assert waiting.wait_seconds > 0
     wire.answers["GET /models/ft:x"] = {"id": "ft:x", "object": "model", "created": 1, "owned_by": "org"}
     assert provider(wire).activate("ft:x") == Activation(True)
+
+
+def test_a_model_says_when_it_retires_or_does_not() -> None:
+    model = {"id": "m", "object": "model", "created": 1, "owned_by": "org"}
+    for told, day in (("2027-01-14", date(2027, 1, 14)), (None, None), ("soon", None)):
+        wire = Wire({"GET /models/m": model | {"shutdown_date": told}})
+        assert provider(wire).retires_on("m") == day
+    with pytest.raises(ProviderRefused, match="404"):
+        provider(Wire({"GET /models/m": refusal(404, "model_not_found")})).retires_on("m")
 
 
 def completion(text: str | None) -> dict[str, Any]:

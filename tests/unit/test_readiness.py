@@ -8,6 +8,7 @@ import sys
 from datetime import date
 
 import pytest
+from tests.fakes.answering import AnsweringProvider
 from tests.fakes.runs import FakeRuns
 from tests.fakes.versions import KeptArtifacts, image, row, store_version
 
@@ -38,7 +39,7 @@ def test_a_good_version_has_no_problems() -> None:
 def test_each_breach_of_a_limit_is_named() -> None:
     assert paths(row("x", images=[image(str(n)) for n in range(11)])) == ["images"]
     assert paths(row("x", images=[image("big", size=10_000_001)])) == ["images[0].bytes"]
-    assert paths(row("x", images=[image("g", format="gif")])) == ["images[0].format"]
+    assert paths(row("x", images=[dataclasses.replace(image("g"), format="gif")])) == ["images[0].format"]
     assert paths(row("x", answer="  ")) == ["turns[-1]"]
     assert paths(row("x", answer="ends <|im_end|>")) == ["text"]
     assert paths(row("x", system="<|endoftext|>")) == ["text"]
@@ -77,7 +78,7 @@ def test_a_ready_version_leaves_its_estimate_on_the_run() -> None:
     artifacts, runs = KeptArtifacts(), FakeRuns()
     manifest = store_version(artifacts, {"train": GOOD, "test": [row("t1")]})
     runs.records["run_1"] = run_of(manifest.key)
-    check_readiness("run_1", runs, artifacts, TODAY)
+    check_readiness("run_1", runs, artifacts, AnsweringProvider(), TODAY)
     cost = runs.get("run_1").estimate
     assert cost is not None
     assert cost["usd"]["low"] <= cost["usd"]["mid"] <= cost["usd"]["high"]
@@ -86,12 +87,25 @@ def test_a_ready_version_leaves_its_estimate_on_the_run() -> None:
     assert not any(key.startswith("images/") for key in artifacts.reads)
 
 
+def test_the_providers_own_date_counts_before_the_tables() -> None:
+    artifacts, runs = KeptArtifacts(), FakeRuns()
+    runs.records["run_1"] = run_of(store_version(artifacts, {"train": GOOD}).key)
+    soon = AnsweringProvider(retiring={"gpt-4o-2024-08-06": date(2026, 12, 1)})
+    check_readiness("run_1", runs, artifacts, soon, TODAY)
+    cost = runs.get("run_1").estimate
+    assert cost is not None
+    assert cost["retires_on"] == "2026-12-01"
+    gone = AnsweringProvider(retiring={"gpt-4o-2024-08-06": TODAY})
+    with pytest.raises(DatasetNotReady, match="answer_until is 2026-11-22"):
+        check_readiness("run_1", runs, artifacts, gone, TODAY)
+
+
 def test_up_to_twenty_problems_are_listed_and_all_are_counted() -> None:
     artifacts, runs = KeptArtifacts(), FakeRuns()
     bad = [row(f"b{n}", answer=" ") for n in range(30)]
     runs.records["run_1"] = run_of(store_version(artifacts, {"train": bad}).key)
     with pytest.raises(DatasetNotReady) as raised:
-        check_readiness("run_1", runs, artifacts, TODAY)
+        check_readiness("run_1", runs, artifacts, AnsweringProvider(), TODAY)
     message = str(raised.value)
     assert message.count("\n- ") == 20
     assert "30 problem(s)" in message

@@ -2,7 +2,8 @@
 
     PYTHONPATH=infra/local:. .venv-cloud/bin/python tests/workflow/emulator.py PORT STATE_FOLDER
 
-`echo` answers its payload, `broken` raises, `slow` takes a minute, `silent` answers nothing (a token waits).
+`echo` answers its payload, `broken` raises, `slow` takes a minute, `silent` answers nothing (a token waits), `bug`
+breaks the invocation; any other name is a function of MiniStack's.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ def invoke(function: str, payload: bytes) -> tuple[bytes, str | None]:
         time.sleep(60)
     if function == "bug":
         raise OSError("the pool is gone")
-    return (b"null" if function == "silent" else payload), None
+    if function == "silent":
+        return b"null", None
+    if function in ("echo", "slow"):
+        return payload, None
+
+    from pixtune_local.cloud import step_functions
+
+    return step_functions.invoke_function(function, payload)
 
 
 async def main(port: int) -> None:

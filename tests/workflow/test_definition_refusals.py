@@ -70,6 +70,11 @@ def work(**fields: Any) -> dict[str, Any]:
         ({"A": {"Type": "Succeed", "Output": "{% $eval('1') %}"}}, "$eval"),
         ({"A": {"Type": "Succeed", "Output": "{% $uuid() %}"}}, "$uuid"),
         ({"A": work(Assign={"states": 1})}, "assigns $states"),
+        ({"A": work(Assign="text")}, "A/Assign: must be an object"),
+        ({"A": work(Catch={"ErrorEquals": ["E"], "Next": "B"})}, "A/Catch: must be a list"),
+        ({"A": {"Type": "Choice", "Choices": ["B"]}, "B": END}, "A/Choices[0]: must be an object"),
+        ({"A": {"Type": "Map", "ItemProcessor": [], "End": True}}, "A/ItemProcessor: must be an object"),
+        ({"A": {"Type": "Choice", "Choices": [{"Condition": "{% true %}"}]}, "B": END}, "lacks Next"),
         ({"A": work(Assign={"sum": 1})}, "assigns $sum"),
     ],
 )

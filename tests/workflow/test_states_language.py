@@ -127,6 +127,11 @@ def test_a_payload_above_256_kib_fails_the_execution_and_states_all_does_not_cat
     assert play(states, work=lambda _: "x" * 262_000).execution.status == "SUCCEEDED"
 
 
+def test_an_output_above_256_kib_is_refused_wherever_it_comes_from() -> None:
+    stage = play({"A": {"Type": "Succeed", "Output": "{% $states.input & $states.input %}"}}, "x" * 200_000)
+    assert stage.execution.error == "States.DataLimitExceeded"
+
+
 # --- choices, waits, ends -----------------------------------------------------------------------------------------
 
 
@@ -239,6 +244,12 @@ def test_attempts_count_anew_when_the_state_is_entered_again() -> None:
     assert play(states, work=in_turn(*answers)).execution.status == "SUCCEEDED"
 
 
+def test_a_task_can_see_how_often_it_was_retried() -> None:
+    arguments = {"FunctionName": "work", "Payload": "{% $states.context.State.RetryCount %}"}
+    stage = play({"A": task(Arguments=arguments, Retry=[{"ErrorEquals": ["Busy"]}])}, work=in_turn(Raised("Busy")))
+    assert stage.called("work") == [0, 1, 2, 3]
+
+
 def test_states_task_failed_is_anything_but_a_timeout() -> None:
     catch = [{"ErrorEquals": ["States.TaskFailed"], "Next": "B"}]
     states = {"A": task(Catch=catch, TimeoutSeconds=5), "B": END}
@@ -330,6 +341,19 @@ def test_a_token_may_fail_the_task_under_a_name_of_its_own() -> None:
 
 def test_a_function_that_fails_does_not_leave_its_token_waiting() -> None:
     assert play({"A": waiting()}, work=in_turn(Raised("Broken"))).execution.error == "Broken"
+
+
+def test_the_token_of_a_function_that_failed_is_refused() -> None:
+    tokens: list[str] = []
+
+    def work(payload: Json) -> None:
+        tokens.append(payload["token"])
+        raise Raised("Broken")
+
+    stage = play({"A": waiting()}, work=work)
+    with pytest.raises(TokenRefused) as refusal:
+        stage.engine.tokens.succeed(tokens[0], 1)
+    assert refusal.value.code == "TaskTimedOut"
 
 
 def test_every_attempt_has_a_new_token() -> None:
@@ -452,6 +476,15 @@ def test_variables_of_an_iteration_stay_inside_and_outer_ones_can_be_read() -> N
     }
     del states["M"]["End"]
     assert output_of(play(states, [1, 2])) == [11, 12]
+
+
+def test_iterations_do_not_see_each_others_variables() -> None:
+    inner = {
+        "A": {"Type": "Wait", "Seconds": 0, "Assign": {"mine": "{% $states.input %}"}, "Next": "B"},
+        "B": {"Type": "Wait", "Seconds": 5, "Next": "C"},
+        "C": {"Type": "Succeed", "Output": "{% $mine %}"},
+    }
+    assert output_of(play({"M": map_over(inner)}, [1, 2, 3])) == [1, 2, 3]
 
 
 def test_the_first_failing_iteration_fails_the_map_and_aborts_the_others() -> None:

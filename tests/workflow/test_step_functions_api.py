@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,35 @@ def test_a_functions_exception_keeps_its_name(states: Client, create: Callable[[
 def test_an_invocation_that_breaks_is_an_error_of_the_service(states: Client, create: Callable[[Json], str]) -> None:
     execution = states.start_execution(stateMachineArn=create({"A": task("bug")}))["executionArn"]
     assert ended(states, execution)["error"] == "Lambda.SdkClientException"
+
+
+def test_a_deployed_function_is_invoked_by_its_arn(
+    endpoint: str, states: Client, create: Callable[[Json], str]
+) -> None:
+    source = "def handler(event, context):\n    return {'double': event['in'] * 2, 'by': context.function_name}\n"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("handler.py", source)
+    functions = connect("lambda", endpoint)
+    arn = functions.create_function(
+        FunctionName="double",
+        Runtime="python3.11",
+        Handler="handler.handler",
+        Role=ROLE,
+        Code={"ZipFile": archive.getvalue()},
+    )["FunctionArn"]
+    machine = create({"A": task(arn, Output="{% $states.result.Payload %}")})
+    execution = states.start_execution(stateMachineArn=machine, input="21")["executionArn"]
+    assert json.loads(ended(states, execution)["output"]) == {"double": 42, "by": "double"}
+    failing = states.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
+    assert "unsupported operand" in ended(states, failing)["cause"]
+
+
+def test_a_function_that_does_not_exist_is_told_by_lambdas_name(
+    states: Client, create: Callable[[Json], str]
+) -> None:
+    execution = states.start_execution(stateMachineArn=create({"A": task("nobody")}))["executionArn"]
+    assert ended(states, execution)["error"] == "Lambda.ResourceNotFoundException"
 
 
 def test_a_start_repeated_while_it_runs_is_the_same_execution(states: Client, create: Callable[[Json], str]) -> None:

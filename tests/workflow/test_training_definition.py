@@ -98,6 +98,12 @@ def test_every_payload_says_which_attempt_of_which_run(name: str) -> None:
 
 
 @each_task
+def test_what_goes_on_is_the_functions_answer_or_the_input_and_not_lambdas_envelope(name: str) -> None:
+    if name != "PollTraining":  # whose result is what its token was answered with
+        assert TASKS[name]["Output"] in ("{% $states.result.Payload %}", "{% $states.input %}")
+
+
+@each_task
 def test_every_task_has_a_timeout_and_catches_everything(name: str) -> None:
     assert "TimeoutSeconds" in TASKS[name]
     assert TASKS[name]["Catch"][-1]["ErrorEquals"] == ["States.ALL"]

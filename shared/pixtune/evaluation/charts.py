@@ -28,8 +28,9 @@ def series(points: Sequence[Mapping[str, float]], name: str) -> list[Point]:
 
 
 def _ticks(highest: float, about: int) -> list[float]:
-    """Round numbers from 0 to at least `highest`."""
-    rough = max(highest, 1e-9) / about
+    """Round numbers from 0 to at least `highest`, two or more."""
+    highest = max(highest, 1e-6)
+    rough = highest / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= rough)
     return [number * step for number in range(math.ceil(highest / step - 1e-9) + 1)]
@@ -43,7 +44,7 @@ def loss_chart(points: Sequence[Mapping[str, float]], chosen_step: int | None) -
     everything = train + valid + full
     if not everything:
         return '<p class="quiet">The provider gave no loss.</p>'
-    heights = _ticks(max(value for _, value in everything), 4)
+    heights = _ticks(max(value for _, value in everything), 5)
     last = max(step for step, _ in everything)
     widths = [tick for tick in _ticks(last, 6) if tick <= last]
 
@@ -106,7 +107,8 @@ def _labels(labels: Sequence[tuple[float, str, str]], y: object) -> list[str]:
     return placed
 
 
-def bar(share: float, css: str = "ours") -> str:
-    """A share of 0 to 1 as a bar."""
+def bar(share: float, css: str = "ours", label: str | None = None) -> str:
+    """A share of 0 to 1 as a bar with its percentage, or another label, beside it."""
     width = 100 * max(0.0, min(1.0, share))
-    return f'<span class="bar"><span class="fill {css}" style="width:{width:.1f}%"></span></span>'
+    drawn = f'<span class="bar"><span class="fill {css}" style="width:{width:.1f}%"></span></span>'
+    return f'<span class="share">{drawn}{f"{share:.0%}" if label is None else escape(label)}</span>'

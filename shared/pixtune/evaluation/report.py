@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,8 +95,8 @@ def _headline(report: Report) -> str:
     promotion = run.promotion or {}
     alias = str(promotion.get("alias", "challenger"))
     name = f"{escape(model.dataset)}, model version {model.number}"
-    tiles = [_score_tile("Tuned model", report.tuned, f"step {model.step}")]
-    tiles.append(_score_tile("Base model", report.base, report.run.settings.base_model))
+    tiles = [_score_tile(f"Tuned model, step {model.step}", report.tuned)]
+    tiles.append(_score_tile(f"Base model, {model.base_model}", report.base))
     if promotion.get("rival") == "champion" and promotion.get("comparison"):
         found = promotion["comparison"]
         on = f"on {found['asked']} examples new to it; this model {found['ours']:.0%} there"
@@ -115,9 +116,9 @@ def _tile(name: str, value: str, note: str) -> str:
     return f'<div class="card tile">{told}</div>'
 
 
-def _score_tile(name: str, evaluation: Evaluation | None, note: str) -> str:
+def _score_tile(name: str, evaluation: Evaluation | None) -> str:
     if evaluation is None:
-        return _tile(name, "–", f"{note}; not scored: the version has no test split")
+        return _tile(name, "–", "not scored: the dataset version has no test split")
     right, asked = sum(answer.exact for answer in evaluation.answers), len(evaluation.answers)
     low, high = interval(right, asked)
     return _tile(name, f"{evaluation.score:.0%}", f"{right} of {asked} exact; 95 % interval {low:.0%} to {high:.0%}")
@@ -146,11 +147,7 @@ def _checkpoints(report: Report) -> str:
         chosen = point.step == report.model.step
         label = "base model" if point.step == 0 else f"step {point.step}" + (" (chosen)" if chosen else "")
         cells = "".join(f'<td class="number">{_figure(point.metrics.get(name))}</td>' for name, _ in present)
-        score = (
-            "–"
-            if point.score is None
-            else bar(point.score, "ours" if point.step else "theirs") + f"{point.score:.0%}"
-        )
+        score = "–" if point.score is None else bar(point.score, "ours" if point.step else "theirs")
         rows.append(
             f"<tr{' class=chosen' if chosen else ''}><td>{label}</td><td>{score}</td>{cells}"
             f"<td><code>{escape(point.model_id)}</code></td></tr>"
@@ -185,11 +182,11 @@ def _comparison(report: Report) -> str:
         "wrong before and after": sum(not old.exact and not new.exact for new, old in pairs),
     }
     rows = [
-        f'<tr><td>{name}</td><td class="number">{count}</td><td>{bar(count / max(1, len(pairs)))}</td></tr>'
+        f"<tr><td>{name}</td><td>{bar(count / max(1, len(pairs)), label=str(count))}</td></tr>"
         for name, count in counts.items()
     ]
     f1 = f"{report.base.f1:.2f} → {report.tuned.f1:.2f}"
-    rows.append(f'<tr><td>token F1, base model and tuned</td><td class="number">{f1}</td><td></td></tr>')
+    rows.append(f"<tr><td>token F1, base model and tuned</td><td>{f1}</td></tr>")
     asked, of = len(report.tuned.answers), report.tuned.of
     told = f"{asked} of the split's {of:,} examples were asked, chosen by hash. " if asked < of else ""
     note = (
@@ -207,10 +204,10 @@ def _slices(report: Report) -> str:
         for number, (value, answers) in enumerate(values.items()):
             old = before.get(name, {}).get(value, [])
             head = escape(name) if number == 0 else ""
-            base = f"{bar(share_exact(old), 'theirs')}{share_exact(old):.0%}" if old else "–"
+            base = bar(share_exact(old), "theirs") if old else "–"
             rows.append(
                 f'<tr><td>{head}</td><td>{escape(value)}</td><td class="number">{len(answers)}</td><td>{base}</td>'
-                f"<td>{bar(share_exact(answers))}{share_exact(answers):.0%}</td>"
+                f"<td>{bar(share_exact(answers))}</td>"
                 f'<td class="number">{mean_f1(answers):.2f}</td></tr>'
             )
     heading = '<th>slice</th><th>value</th><th class="number">examples</th><th>base model</th><th>tuned</th>'
@@ -276,17 +273,22 @@ def _cost(report: Report) -> str:
 
 def _usage(report: Report) -> str:
     model, settings = report.model, report.manifest.settings
-    system = [f'    {{"role": "system", "content": {settings.system!r}}},'] if settings.system else []
+    prompt = json.dumps(settings.prompt or "your question", ensure_ascii=False)
+    system = (
+        [f'    {{"role": "system", "content": {json.dumps(settings.system, ensure_ascii=False)}}},']
+        if settings.system
+        else []
+    )
     lines = [
         "from openai import OpenAI  # with the provider's base_url and key",
         "",
         "answer = OpenAI().chat.completions.create(",
-        f"    model={model.model_id!r}, temperature=0,",
+        f"    model={json.dumps(model.model_id)}, temperature=0,",
         "    messages=[",
         *(f"    {line}" for line in system),
         '        {"role": "user", "content": [',
         f'            {{"type": "image_url", "image_url": {{"url": data_url, "detail": "{settings.detail}"}}}},',
-        f'            {{"type": "text", "text": {settings.prompt or "your question"!r}}},',
+        f'            {{"type": "text", "text": {prompt}}},',
         "        ]},",
         "    ],",
         ")",

@@ -16,6 +16,7 @@ from pixtune.examples.rows import Row
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _MOST_VALUES = 12  # a field with more values than this is an id or free text, not a slice
 _BRIGHTNESS = ("dark", "medium", "bright")
+_RANK = {name: rank for rank, name in enumerate(_BRIGHTNESS)}
 
 
 def normalised(text: str) -> str:
@@ -80,12 +81,15 @@ class Evaluation:
         return mean_f1(self.answers)
 
     def slices(self) -> dict[str, dict[str, list[Answer]]]:
-        """Slice -> value -> the answers there, both sorted by name."""
+        """Slice -> value -> the answers there, sorted by name, brightness from dark to bright."""
         found: dict[str, dict[str, list[Answer]]] = {}
         for answer in self.answers:
             for name, value in (answer.slices or {}).items():
                 found.setdefault(name, {}).setdefault(value, []).append(answer)
-        return {name: dict(sorted(values.items())) for name, values in sorted(found.items())}
+        return {
+            name: dict(sorted(values.items(), key=lambda item: (_RANK.get(item[0], 0), item[0])))
+            for name, values in sorted(found.items())
+        }
 
     def to_json(self) -> dict[str, Any]:
         """With the scores, overall and by slice, for those who only read them."""

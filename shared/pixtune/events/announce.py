@@ -173,11 +173,17 @@ def _example(old: Item | None, new: Item) -> Said:
 
 
 def _version(old: Item | None, new: Item) -> Said:
-    if old is not None:
+    # A version gets its number first; it is published when its manifest lies there.
+    if "manifest_key" not in new or (old is not None and "manifest_key" in old):
         return []
-    dataset = new["pk"].partition("#")[2]
-    data = DatasetPublished(dataset, new["version"], new["sk"].partition("#")[2])
-    return [("pixtune.dataset.published.v1", f"dataset/{dataset}", data)]
+    data = DatasetPublished(
+        dataset=new["dataset"],
+        version=new["version"],
+        digest=new["digest"],
+        counts=new["counts"],
+        manifest_key=new["manifest_key"],
+    )
+    return [("pixtune.dataset.published.v1", f"dataset/{data.dataset}", data)]
 
 
 def _alias(old: Item | None, new: Item) -> Said:

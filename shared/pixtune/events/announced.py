@@ -57,11 +57,14 @@ class ExampleChanged:
 
 @dataclass(frozen=True, slots=True)
 class DatasetPublished:
-    """A version was cut. digest: of its content; the same content is the same version."""
+    """A version was cut. digest: of its content; the same content is the same version. counts: split -> rows.
+    manifest_key: of the artifacts bucket; it names the version's files."""
 
     dataset: str
     version: int
     digest: str
+    counts: Mapping[str, int]
+    manifest_key: str
 
 
 @dataclass(frozen=True, slots=True)

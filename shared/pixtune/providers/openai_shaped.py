@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -225,6 +226,14 @@ class OpenAIShapedProvider:
         return [ProviderCheckpoint(int(last["step"]), final, {k: v for k, v in last.items() if k != "step"})]
 
     # --- models
+
+    def retires_on(self, model_id: str) -> date | None:
+        with self._faults(f"looking for model {model_id}"):
+            told = self._client.models.retrieve(model_id).shutdown_date
+        try:
+            return date.fromisoformat(told) if told else None
+        except ValueError:
+            return None  # a form nobody documented; limits.toml has a date of its own
 
     def activate(self, model_id: str) -> Activation:
         """Nothing is deployed here; but a finished model may not be there yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import IO, Protocol
 
@@ -119,6 +120,11 @@ class TrainingProvider(Protocol):
 
     def checkpoints(self, job_id: str) -> Sequence[ProviderCheckpoint]:
         """In order of step; the last one is the final model."""
+        ...
+
+    def retires_on(self, model_id: str) -> date | None:
+        """The day from which the provider says this model answers no more; None: it names none. ProviderRefused:
+        this account cannot use the model."""
         ...
 
     def activate(self, model_id: str) -> Activation: ...

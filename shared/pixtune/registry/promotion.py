@@ -14,7 +14,6 @@ from pixtune.evaluation.judge import checkpoint_of, evaluate, kept_evaluation
 from pixtune.evaluation.sample import sampled
 from pixtune.evaluation.scoring import Answer, Comparison, compare
 from pixtune.examples.rows import Row
-from pixtune.providers.limits import spec_for
 from pixtune.providers.port import TrainingProvider
 from pixtune.registry.aliases import promote
 from pixtune.registry.models import CHALLENGER, CHAMPION, AliasMove, ModelVersion
@@ -204,7 +203,6 @@ class Registrar:
 
 
 def _model_version(run: Run, manifest: Manifest, chosen: Checkpoint, now: float) -> ModelVersion:
-    retires = spec_for(run.settings.provider, run.settings.base_model).answer_until
     return ModelVersion(
         dataset=run.dataset,
         number=0,
@@ -220,5 +218,5 @@ def _model_version(run: Run, manifest: Manifest, chosen: Checkpoint, now: float)
         created_at=now,
         score=chosen.score,
         evaluation_key=chosen.evaluation_key,
-        retires_on=retires.isoformat() if retires else None,
+        retires_on=(run.estimate or {}).get("retires_on"),
     )

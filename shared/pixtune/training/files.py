@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 
@@ -15,6 +16,7 @@ from pixtune.providers.port import ReadImage, TrainingProvider
 from pixtune.training.ports import ArtifactStore, Runs
 
 _IN_MEMORY = 32_000_000  # bytes of a training file kept in memory; more goes to a temporary file
+_THREADS, _BATCH = 8, 64  # pictures are fetched side by side, and no more lines wait in memory than a batch
 _PURPOSES = {"train": "training", "validation": "validation"}
 
 
@@ -43,10 +45,14 @@ def upload_files(
 
 
 def _upload(rows: Sequence[Row], settings: DatasetSettings, provider: TrainingProvider, read_image: ReadImage) -> str:
+    def render(row: Row) -> bytes:
+        return provider.render(row, settings.system, settings.prompt, settings.detail, read_image)
+
     digest = sha256()
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        for row in rows:
-            line = provider.render(row, settings.system, settings.prompt, settings.detail, read_image)
-            digest.update(line)
-            file.write(line)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for start in range(0, len(rows), _BATCH):
+                for line in pool.map(render, rows[start : start + _BATCH]):
+                    digest.update(line)
+                    file.write(line)
         return provider.upload(f"pixtune-{digest.hexdigest()[:40]}.jsonl", file)

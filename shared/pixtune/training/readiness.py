@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 from pixtune.costs.estimate import Estimate, estimate
@@ -9,21 +10,26 @@ from pixtune.datasets.reading import read_manifest, read_split
 from pixtune.errors import DatasetNotReady
 from pixtune.evaluation.sample import sampled
 from pixtune.providers.limits import spec_for
+from pixtune.providers.port import TrainingProvider
 from pixtune.providers.readiness import advice, problems
 from pixtune.training.ports import ArtifactStore, Runs
 
 _SHOWN = 20
 
 
-def check_readiness(run_id: str, runs: Runs, artifacts: ArtifactStore, today: date) -> Estimate:
+def check_readiness(
+    run_id: str, runs: Runs, artifacts: ArtifactStore, provider: TrainingProvider, today: date
+) -> Estimate:
     """Store and answer the run's estimate. Raises DatasetNotReady with up to 20 problems and the number of all,
-    ProviderRefused when nothing is known of the provider and base model."""
+    ProviderRefused when this account may not use the base model or nothing is known of it."""
     run = runs.get(run_id)
     if run.manifest_key is None:
         raise DatasetNotReady(f"Run {run_id} has no dataset version.", "Publish the dataset first.")
     manifest = read_manifest(artifacts, run.manifest_key)
     splits = {split: read_split(artifacts, manifest, split) for split in ("train", "validation", "test")}
     spec = spec_for(run.settings.provider, run.settings.base_model)
+    told = provider.retires_on(spec.base_model)  # the provider's own word counts before the table's
+    spec = replace(spec, answer_until=told) if told else spec
     found = problems(splits, manifest.settings, run.settings, spec, today)
     if found:
         listed = "\n".join(f"- {problem}" for problem in found[:_SHOWN])
@@ -36,5 +42,7 @@ def check_readiness(run_id: str, runs: Runs, artifacts: ArtifactStore, today: da
     epochs = run.settings.hyperparameters.n_epochs
     cost = estimate(splits["train"], sampled(splits["test"]), manifest.settings, epochs, spec)
     notes = advice(len(splits["train"]), run.settings, spec, today)
-    runs.update(run_id, {"stage": "CheckReadiness", "estimate": cost.to_json() | {"notes": notes}})
+    retires = spec.answer_until.isoformat() if spec.answer_until else None
+    kept = cost.to_json() | {"notes": notes, "retires_on": retires}
+    runs.update(run_id, {"stage": "CheckReadiness", "estimate": kept})
     return cost

@@ -35,6 +35,14 @@ _RULE = ({"Condition", "Next"}, {"Assign", "Output"})
 _PROCESSOR = ({"StartAt", "States"}, {"ProcessorConfig"})
 _MACHINE = ({"StartAt", "States", "QueryLanguage"}, set[str]())
 _ARGUMENTS = ({"FunctionName", "Payload"}, set[str]())
+_CONTAINERS = {
+    "Choices": list,
+    "Catch": list,
+    "Retry": list,
+    "Assign": dict,
+    "Arguments": dict,
+    "ItemProcessor": dict,
+}
 _MAX_SECONDS = 99_999_999
 
 
@@ -93,6 +101,12 @@ def _scope_problems(scope: State, place: str, outer: frozenset[str]) -> Iterator
     if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
         yield f"{place}States: must be an object of states"
         return
+    malformed = [
+        problem for name, state in states.items() for problem in _container_problems(state, f"{place}{name}")
+    ]
+    if malformed:
+        yield from malformed
+        return
     own = frozenset(name for state in states.values() for name in _assigned(state))
     for name in sorted(own & outer):
         yield f"{place}States: assigns ${name}, a name that belongs to the scope around it"
@@ -103,11 +117,25 @@ def _scope_problems(scope: State, place: str, outer: frozenset[str]) -> Iterator
     yield from _path_problems(scope, states, place)
 
 
+def _container_problems(fields: object, place: str) -> Iterator[str]:
+    """Fields that hold other fields must be lists or objects, or nothing inside them can be checked."""
+    if not isinstance(fields, dict):
+        yield f"{place}: must be an object"
+        return
+    for field, container in _CONTAINERS.items():
+        value = fields.get(field, container())
+        if not isinstance(value, container):
+            yield f"{place}/{field}: must be {'a list' if container is list else 'an object'}"
+        elif isinstance(value, list):
+            for index, rule in enumerate(value):
+                yield from _container_problems(rule, f"{place}/{field}[{index}]")
+
+
 def _path_problems(scope: State, states: dict[str, State], place: str) -> Iterator[str]:
     try:
         follows = {name: targets(state) for name, state in states.items()}
-    except (KeyError, TypeError, AttributeError):
-        return  # a malformed rule, reported with its state
+    except KeyError:
+        return  # a rule without Next, reported with its state
     start = scope.get("StartAt")
     if start not in states:
         yield f"{place}StartAt: there is no state '{start}'"
@@ -231,5 +259,4 @@ def _strings(value: object, place: str) -> Iterator[tuple[str, str]]:
 
 def _assigned(state: State) -> Iterator[str]:
     for fields in (state, *state.get("Choices", []), *state.get("Catch", [])):
-        if isinstance(fields, dict):
-            yield from fields.get("Assign", {})
+        yield from fields.get("Assign", {})
