@@ -285,3 +285,17 @@ def test_a_promotion_by_hand_between_reading_and_writing_is_a_conflict_for_the_l
     stage.promote("run_1")
     with pytest.raises(AliasConflict):
         promote(stage.models, "lanes", CHAMPION, 1, expected=0, by="me", reason="", at=NOW)
+
+
+def test_a_report_without_a_test_split_metrics_or_pictures_says_what_is_missing() -> None:
+    stage = Stage()
+    stage.run("run_1", test=[])
+    stage.promote("run_1")
+    page = stage.artifacts.objects[write_report("run_1", 1, stage.runs, stage.models, stage.artifacts)].decode()
+    assert "not scored: the dataset version has no test split" in page
+    assert "The provider gave no loss." in page
+    stage.run("run_2", "t0", "t1", version=2)
+    stage.promote("run_2")
+    page = stage.artifacts.objects[write_report("run_2", 1, stage.runs, stage.models, stage.artifacts)].decode()
+    assert page.count("no picture") == 4
+    assert "2 of 6 exact" in page
