@@ -34,5 +34,5 @@ def handler(_event: dict[str, Any], _context: object) -> None:
             window = spec_for(name, model).quiet_window_seconds
             strays = cancel_strays(now=now, window=window, runs=runs, provider=provider)
             logger.info("cancelled", provider=name, job_ids=[job.job_id for job in strays])
-        except (ProviderUnavailable, ProviderRefused):
-            logger.exception("a provider could not be swept", provider=name)
+        except (ProviderUnavailable, ProviderRefused) as error:
+            logger.warning("a provider could not be swept", provider=name, reason=str(error))

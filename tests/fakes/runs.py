@@ -160,32 +160,35 @@ class FakeRequests:
     """`training.ports.Requests` on dicts, sharing its transactions with FakeRuns."""
 
     runs: FakeRuns
-    requests: dict[tuple[str, str], Request] = field(default_factory=dict)
+    kept: dict[tuple[str, str], tuple[Request, float]] = field(default_factory=dict)
 
     def find(self, door: str, key: str, now: float) -> Request | None:
-        return self.requests.get((door, key))
+        request, expires_at = self.kept.get((door, key), (None, 0.0))
+        return request if expires_at > now else None
 
     def open(self, request: Request, run: Run, now: float) -> bool:
         key = (run.dataset, run.settings.digest())
-        if (request.door, request.key) in self.requests or key in self.runs.opened:
+        if key in self.runs.opened or not self._keep(request, now):
             return False
-        self.requests[request.door, request.key] = request
         self.runs.records[run.run_id] = run
         self.runs.opened[key] = run.run_id
         return True
 
     def share(self, request: Request, now: float) -> bool:
-        if (request.door, request.key) in self.requests or request.run_id not in self.runs.opened.values():
+        if request.run_id not in self.runs.opened.values() or not self._keep(request, now):
             return False
-        self.requests[request.door, request.key] = request
         run = self.runs.records[request.run_id]
         self.runs.records[request.run_id] = replace(run, requested_at=now)
         return True
 
     def first_time(self, door: str, key: str, now: float) -> bool:
-        fresh = (door, key) not in self.requests
-        self.requests.setdefault((door, key), Request(door, key, "", "", False))
-        return fresh
+        return self._keep(Request(door, key, "", "", False), now)
+
+    def _keep(self, request: Request, now: float) -> bool:
+        if self.find(request.door, request.key, now):
+            return False
+        self.kept[request.door, request.key] = (request, now + 7 * 24 * 3600)
+        return True
 
 
 @dataclass

@@ -215,3 +215,12 @@ def test_a_webhook_id_is_new_once(store: Store) -> None:
     assert store.requests.first_time("webhook:local", "msg_1", NOW)
     assert not store.requests.first_time("webhook:local", "msg_1", NOW)
     assert store.requests.first_time("webhook:other", "msg_1", NOW)
+
+
+def test_a_key_is_forgotten_after_seven_days_even_when_its_item_is_still_there(store: Store) -> None:
+    store.run("run_1")
+    later = NOW + 8 * 24 * 3600
+    assert store.requests.find("api", "key-run_1", later) is None
+    assert store.requests.share(Request("api", "key-run_1", "run_1", "other", True), later)
+    assert store.requests.first_time("webhook:local", "msg_1", NOW)
+    assert store.requests.first_time("webhook:local", "msg_1", later)

@@ -18,6 +18,7 @@ from openai.types.chat import (
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from tests.fakes.versions import JPEG, image, row
 
+from pixtune.costs.tokens import text_band
 from pixtune.examples.annotation import Annotation, Part, Turn
 from pixtune.examples.rows import Row, RowImage
 from pixtune.providers.chat_rows import asked_turns, question_and_answer, question_messages, training_line
@@ -96,6 +97,15 @@ def test_a_question_holds_the_conversation_up_to_the_last_answer() -> None:
     asked = question_messages(example, None, None, "high", read_image)
     assert expected == "yes"
     assert [message["role"] for message in asked] == ["user", "assistant", "user"]
+
+
+def test_a_line_stays_one_line_whatever_the_text_holds() -> None:
+    odd = "a\u2028b\x85c\ud800 \n d"
+    content = training_line(row("e1", question=odd), None, None, "high", read_image)
+    assert content.isascii()
+    assert len(content.decode().splitlines()) == 1
+    assert json.loads(content)["messages"][0]["content"][1]["text"] == odd
+    assert text_band(odd).mid >= 1
 
 
 def test_weight_zero_keeps_the_answers_out_of_the_loss() -> None:

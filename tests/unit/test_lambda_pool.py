@@ -145,17 +145,19 @@ def test_an_answer_past_six_megabytes_or_not_json_is_refused_and_the_next_one_is
 
 
 def test_a_process_killed_from_outside_fails_its_event_and_the_next_event_gets_a_new_one(
-    pool: LambdaPool, function: Write
+    pool: LambdaPool, function: Write, tmp_path: Path
 ) -> None:
-    probe = replace(function("import time\ndef handler(s, c): time.sleep(s); return s"), timeout_seconds=30)
+    source = "import time\ndef handler(s, c): print('asleep', s, flush=True); time.sleep(s); return s"
+    probe = replace(function(source), timeout_seconds=30)
     assert pool.invoke(probe, 0).payload == 0
     failed: list[object] = []
     caller = threading.Thread(target=lambda: failed.append(pool.invoke(probe, 20).payload["errorType"]))
     caller.start()
     deadline = time.monotonic() + 10
-    while not (busy := pool.status()["Probe"]["busy"]) and time.monotonic() < deadline:
+    while "asleep 20" not in (tmp_path / "logs" / "Probe.log").read_text() and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(busy[0], signal.SIGKILL)
+    (busy,) = pool.status()["Probe"]["busy"]
+    os.kill(busy, signal.SIGKILL)
     caller.join(10)
     assert failed == ["Runtime.ExitError"]
     assert pool.invoke(probe, 0).payload == 0
@@ -203,3 +205,15 @@ def _gone(pid: int) -> bool:
 def test_the_error_document_is_json_all_the_way(pool: LambdaPool, function: Write) -> None:
     answer = pool.invoke(function("def handler(e, c): raise ValueError('ü')"), {})
     assert json.loads(json.dumps(answer.payload))["errorMessage"] == "ü"
+
+
+def test_memory_is_counted_over_the_whole_family(pool: LambdaPool, function: Write) -> None:
+    probe = function(
+        """
+        import subprocess, sys, time
+        def handler(event, context):
+            subprocess.run([sys.executable, "-c", "import time; hoard = b'x' * 300_000_000; time.sleep(20)"])
+        """
+    )
+    answer = pool.invoke(replace(probe, timeout_seconds=15), {})
+    assert "signal: killed" in answer.payload["errorMessage"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import pytest
 from tests.fakes.answering import AnsweringProvider, knows
@@ -18,7 +19,7 @@ from pixtune.evaluation.report import write_report
 from pixtune.examples.rows import Row
 from pixtune.providers.port import Activation
 from pixtune.registry.aliases import promote
-from pixtune.registry.models import CHALLENGER, CHAMPION, AliasMove
+from pixtune.registry.models import CHALLENGER, CHAMPION
 from pixtune.registry.promotion import Registrar
 from pixtune.training.run import Checkpoint, Run, RunStatus, TrainingSettings
 
@@ -86,6 +87,9 @@ def test_a_champion_falls_only_to_a_better_one_and_an_equal_one_waits() -> None:
     assert [stage.promote(run_id) for run_id in ("run_1", "run_2", "run_3")] == [CHAMPION, CHALLENGER, CHAMPION]
     assert stage.provider.released == ["m_run_2", "m_run_1"]  # the refused model, then the former champion
     assert [move.model_version for move in stage.models.history("lanes", CHAMPION)] == [1, 3]
+    stage.models.moves.append(replace(stage.models.moves[0], alias_version=3, model_version=1, run_id=None))
+    stage.promote("run_3")  # a repeat, after somebody has brought the former champion back
+    assert "m_run_1" not in stage.provider.released[2:]
 
 
 def test_rows_the_champion_has_learned_from_do_not_count_for_it() -> None:
@@ -144,11 +148,10 @@ def test_a_repeat_after_a_crash_anywhere_comes_to_the_same_end() -> None:
 
         for owner, name in ((stage.runs, "update"), (stage.models, "register"), (stage.models, "move")):
             setattr(owner, name, guarded(getattr(owner, name)))
-        try:
+        with suppress(Crash):
             stage.promote("run_1")
-        except Crash:
-            left[0] = 100
-            stage.promote("run_1")
+        left[0] = 100
+        assert stage.promote("run_1") == CHAMPION
         return stage
 
     for count in range(6):
@@ -161,19 +164,22 @@ def test_a_repeat_after_a_crash_anywhere_comes_to_the_same_end() -> None:
         assert promotion["rival"] == "base model"
 
 
-def test_an_alias_that_moves_meanwhile_is_decided_about_anew() -> None:
+@pytest.mark.parametrize("moment", ["after the decision", "in the middle of the move"])
+def test_an_alias_that_moves_meanwhile_is_decided_about_anew(moment: str) -> None:
     stage = Stage()
     stage.run("run_1", "t0", "t1", "t2", "t3")
     stage.run("run_2", "t0", "t1")
-    first = stage.models.move
-    meanwhile = stage.registrar()
+    owner, name = (stage.runs, "update") if moment == "after the decision" else (stage.models, "move")
+    original = getattr(owner, name)
 
-    def beaten(move: AliasMove) -> None:
-        stage.models.move = first  # type: ignore[method-assign]  # only the first move meets a rival
-        meanwhile.promote_model("run_1", 1, 9)
-        first(move)
+    def overtaken(*arguments: object, **named: object) -> None:
+        deciding = name == "move" or (isinstance(arguments[1], dict) and "promotion" in arguments[1])
+        if deciding:
+            setattr(owner, name, original)  # only once
+            stage.registrar().promote_model("run_1", 1, 9)
+        original(*arguments, **named)
 
-    stage.models.move = beaten  # type: ignore[method-assign]  # see above
+    setattr(owner, name, overtaken)
     outcome = stage.registrar().promote_model("run_2", 1, 9)
     assert (outcome.alias, outcome.rival, outcome.seen) == (CHALLENGER, "champion", 1)
     assert (stage.holder(CHAMPION), stage.holder(CHALLENGER)) == ("run_1", "run_2")
@@ -207,12 +213,13 @@ def test_a_report_escapes_what_people_and_models_wrote() -> None:
         row("t0", answer=evil, question=f"{evil} ${{body}}", fields={"site": evil}),
         row("t1", fields={"site": "x"}),
     ]
+    stage.provider.models[BASE] = lambda _: f"{evil} base \ud800"
     stage.run("run_1", test=rows)
-    stage.provider.models["m_run_1"] = lambda _: evil
     stage.promote("run_1")
     page = stage.artifacts.objects[write_report("run_1", 1, stage.runs, stage.models, stage.artifacts)].decode()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
+    assert "&lt;/script&gt; base ?" in page
     assert "http" not in page.split("<main>")[1].replace("base_url", "")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pixtune.costs.bands import ZERO, Band
 from pixtune.costs.epochs import epochs_band
-from pixtune.costs.tokens import framing_band, image_band, text_band
+from pixtune.costs.tokens import framing_band, image_band, text_band, text_bytes
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.annotation import Turn
 from pixtune.examples.rows import Row
@@ -95,7 +95,7 @@ def estimate(
     for row in tested:
         question, expected = question_and_answer(row, settings.prompt)
         asked += _turns_band(row, question, settings, spec)
-        answered += Band(1, max(1, text_band(expected).mid), len(expected.encode()) + REPLY_MARGIN)
+        answered += Band(1, max(1, text_band(expected).mid), text_bytes(expected) + REPLY_MARGIN)
     asked, answered = asked * models, answered * models
     prices = spec.prices
     return Estimate(

@@ -76,9 +76,14 @@ def image_band(width: int, height: int, detail: str, rule: ImageTokenRule) -> Ba
     return Band(common, common, max(common, image_tokens(width, height, detail, rule, enlarge=True)))
 
 
+def text_bytes(text: str) -> int:
+    """Bytes as UTF-8. JSON may hold half a surrogate pair (`\\ud800`), which counts as three."""
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
 def text_band(text: str) -> Band:
     """Tokens of one piece of text, from its UTF-8 bytes: a seventh, a quarter, two fifths. Empty text has none."""
-    size = len(text.encode())
+    size = text_bytes(text)
     if not size:
         return Band(0, 0, 0)
     per = _BYTES_PER_TOKEN

@@ -11,7 +11,7 @@ from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import DatasetNotReady, ProviderRefused, RunFault
 from pixtune.evaluation.sample import sampled
 from pixtune.evaluation.scoring import Answer, Evaluation, slices_of
-from pixtune.examples.rows import Row, canonical
+from pixtune.examples.rows import Row
 from pixtune.providers.chat_rows import question_and_answer, text_of
 from pixtune.providers.port import TrainingProvider
 from pixtune.training.ports import ArtifactStore, Runs
@@ -67,7 +67,7 @@ def evaluate(
     """The evaluation kept at `key`, or a new one that is kept there. Raises ProviderUnavailable, and ProviderRefused
     when the provider refuses all of the first rows; a refusal of some is kept as their answer."""
     kept = kept_evaluation(artifacts, key)
-    if kept and kept.model_id == model_id:
+    if kept:
         return kept
     asked = sampled(rows)
     slices = slices_of(asked)
@@ -89,7 +89,7 @@ def evaluate(
 
 
 def _keep(artifacts: ArtifactStore, key: str, evaluation: Evaluation) -> bool:
-    return artifacts.put_once(key, canonical(evaluation.to_json()).encode(), "application/json")
+    return artifacts.put_once(key, json.dumps(evaluation.to_json(), sort_keys=True).encode(), "application/json")
 
 
 def _ask(

@@ -72,7 +72,7 @@ def write_report(run_id: str, attempt: int, runs: Runs, models: Models, artifact
         {sha256: picture for sha256, picture in thumbs.items() if picture},
     )
     key = f"reports/{run_id}/{attempt}.html"
-    artifacts.put_once(key, render(report).encode(), "text/html; charset=utf-8")
+    artifacts.put_once(key, render(report).encode("utf-8", "replace"), "text/html; charset=utf-8")
     return key
 
 

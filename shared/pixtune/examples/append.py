@@ -95,6 +95,7 @@ class AppendRows:
             [(work, items[place] if place else None) for work, place in zip(works, places_of, strict=True)],
         )
         sound = [work for work in works if work.error is None]
+        self._cut(sound)
         examples = self.reconcile(sound)
         self.append(sound, examples, now, segment)
         self._ask(sound)
@@ -134,10 +135,17 @@ class AppendRows:
             self._apply_image(work, fact, item)
         else:
             self._apply_source(work, fact, item)
-        if not isinstance(fact, Touch) and len(work.touched) > _PIECE:
-            names = sorted(place.sk.removeprefix("EXAMPLE#") for place in work.touched)
+
+    def _cut(self, works: Sequence[_Work]) -> None:
+        """Send what touches many examples back in pieces, those left out that the batch looks at anyway."""
+        own = {place for work in works if isinstance(work.fact, AnnotationFact) for place in work.touched}
+        for work in works:
+            if isinstance(work.fact, Touch) or len(work.touched) <= _PIECE:
+                continue
+            names = sorted(place.sk.removeprefix("EXAMPLE#") for place in work.touched - own)
             for first in range(0, len(names), _PIECE):
-                work.asks.append((self.facts, Touch(fact.dataset, tuple(names[first : first + _PIECE])).to_json()))
+                piece = Touch(work.fact.dataset, tuple(names[first : first + _PIECE]))
+                work.asks.append((self.facts, piece.to_json()))
             work.touched = set()
 
     def _apply_image(self, work: _Work, fact: ImageFact, item: UploadItem | None) -> None:

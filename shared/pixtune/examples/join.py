@@ -107,7 +107,7 @@ def must_be_read_again(sidecar: UploadItem, images: Iterable[UploadItem]) -> str
     if not sidecar.live or not sidecar.stems or sidecar.because == state:
         return None
     there = set(sidecar.resolved) | {key for key, image in known.items() if image.live}
-    there -= {key for key, image in known.items() if not image.live and image.version_id}
+    there -= {key for key, image in known.items() if image.deleted}
     return None if images_of_stem(sidecar.stems[0], there) == sidecar.resolved else state
 
 

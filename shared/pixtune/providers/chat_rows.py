@@ -99,7 +99,8 @@ def question_messages(
 
 
 def training_line(row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
-    """One line of a training file, with its newline. Equal rows give equal bytes."""
+    """One line of a training file, with its newline. Equal rows give equal bytes, all of them ASCII: text may hold
+    line separators that some readers split at, and half surrogates that UTF-8 cannot."""
     messages = _messages(row, asked_turns(row, prompt), system, detail, read_image)
     weight = row.annotation.weight if row.annotation else None
     if weight == 0:
@@ -107,4 +108,4 @@ def training_line(row: Row, system: str | None, prompt: str | None, detail: str,
             if message["role"] == "assistant":
                 message["weight"] = 0
     line: dict[str, Any] = {"messages": messages}
-    return (json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    return (json.dumps(line, separators=(",", ":")) + "\n").encode()

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from pixtune.costs.estimate import REPLY_MARGIN
+from pixtune.costs.tokens import text_bytes
 from pixtune.errors import ProviderRefused, ProviderUnavailable
 from pixtune.examples.rows import Row
 from pixtune.providers import chat_rows
@@ -260,7 +261,7 @@ class OpenAIShapedProvider:
                 model=model_id,
                 messages=cast("Iterable[ChatCompletionMessageParam]", messages),
                 temperature=0,
-                max_completion_tokens=len(expected.encode()) + REPLY_MARGIN,
+                max_completion_tokens=text_bytes(expected) + REPLY_MARGIN,
             )
         message = completion.choices[0].message
         usage = completion.usage

@@ -8,6 +8,7 @@ from datetime import date
 
 from pixtune.costs.epochs import auto_epochs
 from pixtune.costs.estimate import training_tokens
+from pixtune.costs.tokens import text_bytes
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.rows import Row
 from pixtune.providers.chat_rows import asked_turns, text_of
@@ -93,7 +94,7 @@ def _file_problems(
 
 def _line_bytes(row: Row, settings: DatasetSettings) -> int:
     """About what the row weighs as a training line: base64 makes four bytes of three."""
-    text = sum(len(text_of(turn).encode()) for turn in asked_turns(row, settings.prompt))
+    text = sum(text_bytes(text_of(turn)) for turn in asked_turns(row, settings.prompt))
     return text + sum(picture.image.size * 4 // 3 + 150 for picture in row.images)
 
 

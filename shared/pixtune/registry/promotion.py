@@ -111,6 +111,7 @@ class Registrar:
         for _ in range(_TRIES):
             promotion = self._settled(run, model)
             if promotion:
+                self._release_loser(promotion, model)
                 return promotion
             champion = self.models.alias(run.dataset, CHAMPION)
             promotion = self._decide(run, attempt, chosen, base, manifest, champion)
@@ -120,7 +121,7 @@ class Registrar:
                 self._move(promotion, model)
             except AliasConflict:
                 continue
-            self._release_loser(promotion, model, champion)
+            self._release_loser(promotion, model)
             return promotion
         raise AliasConflict(run.dataset, CHAMPION, champion.alias_version if champion else 0)
 
@@ -178,15 +179,16 @@ class Registrar:
             run_id=model.run_id,
         )
 
-    def _release_loser(self, promotion: Promotion, model: ModelVersion, at: AliasMove | None) -> None:
-        """Where a model is deployed to answer, it bills until it is released."""
-        loser = model
-        if promotion.alias == CHAMPION:
-            former = self.models.model(model.dataset, at.model_version) if at else None
-            if former is None:
-                return
-            loser = former
-        self.provider_of(loser.provider, loser.base_model).release(loser.model_id)
+    def _release_loser(self, promotion: Promotion, model: ModelVersion) -> None:
+        """Where a model is deployed to answer, it bills until it is released. Never the champion of this moment."""
+        number: int | None = model.number
+        if promotion.promoted:
+            moves = self.models.history(model.dataset, CHAMPION)
+            number = next((move.previous for move in moves if move.run_id == model.run_id), None)
+        champion = self.models.alias(model.dataset, CHAMPION)
+        loser = self.models.model(model.dataset, number) if number else None
+        if loser and not (champion and champion.model_version == loser.number):
+            self.provider_of(loser.provider, loser.base_model).release(loser.model_id)
 
     def end_run(self, run_id: str, report_key: str) -> None:
         """The run has succeeded, whichever alias its model got."""

@@ -134,14 +134,14 @@ def read_table_streams() -> None:
                 if mapping["UUID"] not in at_work and ":dynamodb:" in mapping.get("EventSourceArn", ""):
                     at_work.add(mapping["UUID"])
                     threading.Thread(target=serve, args=(account, region, mapping), daemon=True).start()
-            time.sleep(0.02 if at_work else 0.2)
+            time.sleep(0.5)
 
     def serve(account: str, region: str, mapping: Record) -> None:
         set_request_account_id(account)
         set_request_region(region)
         while mapping["UUID"] in lambda_svc._esms:
             if not mapping.get("Enabled", True) or not advance(mapping):
-                time.sleep(0.02)
+                time.sleep(0.05)
         at_work.discard(mapping["UUID"])
 
     def advance(mapping: Record) -> bool:

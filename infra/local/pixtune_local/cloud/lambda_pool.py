@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ import psutil
 RESPONSE_LIMIT_BYTES = 6 * 1024 * 1024 + 100
 INIT_LIMIT_SECONDS = 10.0
 MEMORY_PERIOD_SECONDS = 0.05
+FAMILY_PERIOD_SECONDS = 0.5
 IDLE_SECONDS = 600.0
 REFERENCE = "artifact.json"  # what infra/build/package.py writes instead of an artifact's bytes
 
@@ -295,9 +297,9 @@ class _Environment:
 
     def _read_log(self) -> None:
         """Keep the pipe from filling up while nobody asks; ends when every writer is gone."""
-        poll = 0.05
-        while self._drain():
-            time.sleep(poll)
+        with suppress(OSError, ValueError):  # closed by whoever drained the last of it
+            while self._drain():
+                select.select([self._log_pipe], [], [])
 
     def _drain(self) -> bool:
         with self._log_lock:
@@ -368,14 +370,16 @@ class _Environment:
         self._api.shutdown()
         self._api.server_close()
 
-    def check_memory(self) -> None:
-        """Lambda counts every process of the environment; one that grows past its memory is killed."""
-        used = 0
-        with suppress(psutil.NoSuchProcess):
-            root = psutil.Process(self.process.pid)
-            for process in [root, *root.children(recursive=True)]:
-                with suppress(psutil.NoSuchProcess):
-                    used += process.memory_info().rss
+    def check_memory(self, children: Mapping[int, list[int]]) -> None:
+        """Lambda counts every process of the environment; one that grows past its memory is killed.
+
+        children: by process id, as of the last look at the process table.
+        """
+        used, family = 0, [self.process.pid]
+        for pid in family:
+            family += children.get(pid, [])
+            with suppress(psutil.NoSuchProcess):
+                used += psutil.Process(pid).memory_info().rss
         if used > self.function.memory_mb * 1024 * 1024:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -479,6 +483,8 @@ class LambdaPool:
 
     def _watch(self) -> None:
         """Kill what outgrows its memory; let go what nobody has asked for in a while."""
+        children: dict[int, list[int]] = {}
+        looked = 0.0
         while not self._closed:
             time.sleep(MEMORY_PERIOD_SECONDS)
             with self._changed:
@@ -488,5 +494,16 @@ class LambdaPool:
                     for environment in [e for e in kept if e.idle_since < old]:
                         kept.remove(environment)
                         environment.stop()
+            if busy and time.monotonic() > looked + FAMILY_PERIOD_SECONDS:
+                children, looked = _children(), time.monotonic()
             for environment in busy:
-                environment.check_memory()
+                environment.check_memory(children)
+
+
+def _children() -> dict[int, list[int]]:
+    """The process table: parent -> children. Reading all of it is dear, so it is read seldom."""
+    table: dict[int, list[int]] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess):
+            table.setdefault(process.ppid(), []).append(process.pid)
+    return table
