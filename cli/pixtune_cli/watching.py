@@ -165,12 +165,13 @@ def _live(seen: Iterator[Snapshot]) -> Snapshot:
 
     with Live(console=out(), auto_refresh=False) as live:
         for snapshot in seen:
-            live.update(_panel(snapshot), refresh=True)
+            live.update(panel(snapshot), refresh=True)
             last = snapshot
     return last
 
 
-def _panel(snapshot: Snapshot) -> Group:
+def panel(snapshot: Snapshot) -> Group:
+    """What a terminal shows of a run: one line of status, the loss so far, the checkpoints."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bodies import MAX_UPLOAD_BYTES, UploadBody
 from problems import bad_parameter, not_found
 from reading import after_of, body_of, cursor_for, dataset_named, limit_of, parameter, rfc3339
 
@@ -37,6 +36,8 @@ class DatasetRoutes:
 
     def create_upload(self, dataset: str) -> dict[str, Any]:
         """A form that uploads exactly this key, with exactly these fields, for 15 minutes."""
+        from bodies import MAX_UPLOAD_BYTES, UploadBody
+
         body = body_of(self._app.current_event, UploadBody)
         key = f"{dataset_named(dataset)}/{body.filename}"
         fields = body.metadata.fields()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
-from bodies import MoveBody, PromoteBody
 from pixtune.errors import AliasConflict, AliasRefused, UnknownModel
 from pixtune.registry.aliases import promote, roll_back
 from problems import invalid, not_found
@@ -68,6 +67,8 @@ class ModelRoutes:
         return {"items": [_moved(move) for move in reversed(self._models.history(dataset_named(dataset), alias))]}
 
     def promote_model(self, dataset: str, alias: str) -> Response[str]:
+        from bodies import PromoteBody
+
         event = self._app.current_event
         expected, body = expected_version(event), body_of(event, PromoteBody)
         return self._move(
@@ -85,6 +86,8 @@ class ModelRoutes:
         )
 
     def roll_back_alias(self, dataset: str, alias: str) -> Response[str]:
+        from bodies import MoveBody
+
         event = self._app.current_event
         expected, body = expected_version(event), optional_body_of(event, MoveBody)
         return self._move(

@@ -1,4 +1,7 @@
-"""What a request says: an HTTP API v2 event in; a checked body, parameter, header or caller out, or a Problem."""
+"""What a request says: an HTTP API v2 event in; a checked body, parameter, header or caller out, or a Problem.
+
+pydantic and the models of bodies are imported only by requests that have a body: most only look.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,23 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
 from pixtune.keys import DATASET
 from problems import FieldError, Problem, bad_parameter, of_validation
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+    from pydantic import BaseModel
 
 MAX_BODY_BYTES = 64 * 1024  # bodies name things and never carry pictures; API Gateway itself stops at 10 MB
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,64}")
 
-Body = TypeVar("Body", bound=BaseModel)
+Body = TypeVar("Body", bound="BaseModel")
 
 
 def body_of(event: APIGatewayProxyEventV2, model: type[Body]) -> Body:
     """The JSON body, checked. Problems: 413, 415, 400 (not JSON), 422 (each field that is wrong)."""
+    from pydantic import ValidationError
+
     raw = _raw_body(event)
     media_type = event.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":

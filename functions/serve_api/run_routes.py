@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from ulid import ULID
 
-from bodies import RunBody
 from pixtune.errors import RequestConflict, RunNotResumable
 from pixtune.examples.rows import canonical
 from pixtune.keys import hashed
@@ -70,6 +69,8 @@ class RunRoutes:
 
     def request_run(self) -> Response[str]:
         """202 with the run that serves the request: a new one, or one that has not cut its data yet."""
+        from bodies import RunBody
+
         event = self._app.current_event
         key, body = idempotency_key(event), body_of(event, RunBody)
         asked = hashed(canonical(body.model_dump()), 64)

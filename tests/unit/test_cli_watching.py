@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 import typer
+from rich.console import Console
 
 from pixtune_cli.client import Api
 from pixtune_cli.display import sparkline
 from pixtune_cli.failures import Exit, Failure
-from pixtune_cli.watching import OutOfTime, follow, snapshots
+from pixtune_cli.watching import OutOfTime, Snapshot, follow, panel, snapshots
 
 RUN: dict[str, Any] = {
     "run_id": "run_1",
@@ -136,6 +138,23 @@ def test_the_pause_grows_while_nothing_changes_and_never_passes_the_time_limit()
     assert pauses[:4] == [1.0, 1.5, 2.25, 3.375]
     assert max(pauses) <= 15
     assert sum(pauses) == pytest.approx(60)
+
+
+def test_on_a_terminal_the_panel_shows_status_loss_and_scored_checkpoints() -> None:
+    checkpoints = [
+        {"step": 30, "model_id": "ft:[x]:30", "score": 0.75},
+        {"step": 60, "model_id": "ft:60", "score": None},
+    ]
+    metrics = [{"step": 1, "train_loss": 2.0}, {"step": 2, "train_loss": 0.5}]
+    console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True)
+    console.print(panel(Snapshot(RUN | {"status": "running", "version": 3}, metrics, checkpoints)))
+    text = console.export_text()
+    assert "run_1  cats version 3  running" in text
+    assert "█▁ 2.000 → 0.500" in text
+    assert [line.split() for line in text.splitlines() if line.startswith(("30", "60"))] == [
+        ["30", "ft:[x]:30", "75.0%"],
+        ["60", "ft:60"],
+    ]
 
 
 def test_a_sparkline_keeps_its_width_and_shows_the_fall() -> None:
