@@ -13,9 +13,8 @@ from pixtune_local.cloud import stack
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    root = tmp_path_factory.mktemp("checkout")
+def checkout(root: Path) -> Path:
+    """Make `root` look like a checkout of the project, with a state folder of its own."""
     for part in ("template.yaml", "functions", "shared", "infra", "cli", ".venv", ".venv-cloud", ".tools"):
         if (ROOT / part).exists():
             (root / part).symlink_to(ROOT / part)
@@ -23,5 +22,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     build.mkdir(parents=True, exist_ok=True)
     (root / ".pixtune").mkdir()
     (root / ".pixtune" / "build").symlink_to(build)
+    return root
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    root = checkout(tmp_path_factory.mktemp("checkout"))
     with stack.running(root) as info:
         yield Service(root, info)

@@ -1,0 +1,43 @@
+"""The documentation says what the code does: codes, commands, routes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from typer.testing import CliRunner
+
+from pixtune.verdicts import MEANINGS, Code
+from pixtune_cli.app import app
+from tests.architecture.expanded import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def readme_commands() -> list[str]:
+    """Every line of a shell block of the README, comments cut off."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_every_code_has_a_meaning_and_the_page_lists_them_all() -> None:
+    assert set(MEANINGS) == set(Code)
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs/verdicts.md").read_text(), re.MULTILINE))
+    assert listed == {code.value: meaning for code, meaning in MEANINGS.items()}
+
+
+@pytest.mark.parametrize("command", [line for line in readme_commands() if line.startswith("make ")])
+def test_every_make_target_of_the_readme_exists(command: str) -> None:
+    target = shlex.split(command)[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
+
+
+@pytest.mark.parametrize("command", [line for line in readme_commands() if "pixtune" in line and "sam" not in line])
+def test_every_command_of_the_readme_is_one_the_command_line_knows(command: str) -> None:
+    words = shlex.split(command)[1:]
+    group = words[:2]
+    options = {word for word in words if word.startswith("--")}
+    shown = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    assert shown.exit_code == 0, shown.output
+    assert not [option for option in options if option not in shown.output]
