@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
 
+ROOT = Path(__file__).resolve().parents[2]
 RUN = Run("run_1", "cats", TrainingSettings("local", "local-vision-1"), 1_800_000_000.5, "api", "k")
 
 
@@ -92,6 +94,12 @@ def test_what_the_runs_table_stored_is_on_the_bus_as_a_cloud_event(sqs: SQSClien
     assert requested["detail"]["id"] == f"{1:032x}-0"
     assert requested["detail"]["data"]["run_id"] == "run_1"
     assert started["detail-type"] == "pixtune.run.started.v1"
+
+
+def test_the_sample_event_is_one_that_the_function_announces(sqs: SQSClient, edge: ModuleType) -> None:
+    sample = json.loads((ROOT / "events" / "publish_events.json").read_text())
+    assert edge.handler(sample, None) == {"batchItemFailures": []}
+    assert [event["detail-type"] for event in heard(sqs)] == ["pixtune.run.requested.v1"]
 
 
 def test_an_unreadable_record_is_named_so_that_lambda_starts_again_from_it(sqs: SQSClient, edge: ModuleType) -> None:
