@@ -20,8 +20,6 @@ from problems import Problem, invalid, not_found
 from reading import after_of, body_of, cursor_for, dataset_named, idempotency_key, limit_of, parameter, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
     from endpoints import Endpoint
@@ -51,10 +49,10 @@ class RunRoutes:
         runs: RunsTable,
         requests: RequestsTable,
         workflow: StepFunctions,
-        defaults_of: Callable[[str], Defaults],
+        defaults: Defaults,
     ) -> None:
         self._app, self._runs, self._requests, self._workflow = app, runs, requests, workflow
-        self._defaults_of = defaults_of
+        self._defaults = defaults
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -74,7 +72,7 @@ class RunRoutes:
         event = self._app.current_event
         key, body = idempotency_key(event), body_of(event, RunBody)
         asked = hashed(canonical(body.model_dump()), 64)
-        order = order_for(body.wish(), "api", key, asked, self._defaults_of(body.dataset))
+        order = order_for(body.wish(), "api", key, asked, self._defaults)
         if isinstance(order, Refusal):
             raise invalid(order.code, "; ".join(order.problems))
         try:

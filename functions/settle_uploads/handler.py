@@ -27,11 +27,10 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         images=Queue(clients.sqs(), environment.images_queue),
         annotations=Queue(clients.sqs(), environment.annotations_queue),
     )
-    runs = RunsTable(clients.dynamodb(), environment.runs_table)
     answer = settle_uploads(
         event["run_id"],
         event["attempt"],
-        runs,
+        RunsTable(clients.dynamodb(), environment.runs_table),
         ingest,
         time.time(),
         reenqueue_after=environment.reenqueue_after_seconds,

@@ -215,17 +215,13 @@ def test_a_provider_that_nobody_knows_is_refused_before_a_run_is_made(api: World
     assert api("GET", "/v1/runs", query={"dataset": "cats"}).body["items"] == []
 
 
-def test_the_dataset_s_own_base_model_counts_unless_the_request_says_another(api: World) -> None:
-    stated = UploadItem(
-        "file", "cats", "cats/dataset.toml", "v1", "01", settings={"provider": "openai", "base_model": "gpt-x"}
-    )
-    _store(api, (places.source("cats", "file", "cats/dataset.toml"), stated))
-    own = api("POST", "/v1/runs", {"dataset": "cats"}, KEY).body["run_id"]
-    asked = api("POST", "/v1/runs", {"dataset": "cats", "provider": "local"}, {"Idempotency-Key": "order-0002"}).body
-    settings = [api("GET", f"/v1/runs/{run}").body["settings"] for run in (own, asked["run_id"])]
-    assert [(one["provider"], one["base_model"]) for one in settings] == [
-        ("openai", "gpt-x"),
-        ("local", "local-vision-1"),
+def test_what_a_request_leaves_open_is_marked_so_that_the_dataset_s_own_settings_can_decide(api: World) -> None:
+    left_open = api("POST", "/v1/runs", {"dataset": "cats"}, KEY).body["run_id"]
+    stated = api("POST", "/v1/runs", {"dataset": "cats", "provider": "local"}, {"Idempotency-Key": "order-0002"}).body
+    settings = [api("GET", f"/v1/runs/{run}").body["settings"] for run in (left_open, stated["run_id"])]
+    assert [(one["provider"], one["defaulted"]) for one in settings] == [
+        ("local", ["provider", "base_model"]),
+        ("local", ["base_model"]),
     ]
 
 

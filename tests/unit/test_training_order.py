@@ -74,7 +74,7 @@ def test_a_marker_asks_for_its_dataset_once_per_version_of_it() -> None:
     first, other = order(marker()), order(marker(**{"version-id": "v2"}))
     assert (first.dataset, first.settings, first.door) == (
         "plants",
-        TrainingSettings("local", "local-default"),
+        TrainingSettings("local", "local-default", defaulted=("provider", "base_model")),
         "marker",
     )
     assert first == order(marker())
@@ -100,9 +100,12 @@ def test_an_event_asks_with_what_it_states_and_the_defaults_for_the_rest() -> No
             {"dataset": "plants", "provider": "openai", "hyperparameters": {"n_epochs": 3}, "seed": 7, "again": True}
         )
     )
-    assert found.settings == TrainingSettings("openai", "openai-default", Hyperparameters(3), 7, again=True)
+    assert found.settings == TrainingSettings(
+        "openai", "openai-default", Hyperparameters(3), 7, again=True, defaulted=("base_model",)
+    )
     assert (found.door, found.request_key) == ("event", "event-1")
-    assert order(asked({"dataset": "plants", "base_model": "x"})).settings == TrainingSettings("local", "x")
+    named = order(asked({"dataset": "plants", "base_model": "x"})).settings
+    assert named == TrainingSettings("local", "x", defaulted=("provider",))
 
 
 def test_a_cloud_event_keeps_its_key_when_its_sender_sends_it_again() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -56,12 +56,14 @@ def publish_dataset(
     artifacts: ArtifactStore,
     now: datetime,
     segment: str,
+    default_base_model: Callable[[str], str],
     each: Each = one_by_one,
 ) -> tuple[int, str]:
     """Publish the run's dataset as it is now and put the version on the run; answers its number and digest.
 
-    segment: a new id, should rows have to be appended that the log lacks. Raises DatasetEmpty when no example is
-    ready, and FenceLost when a newer attempt of the run exists.
+    segment: a new id, should rows have to be appended that the log lacks. default_base_model: a provider's, should
+    the dataset name a provider where the request named none. Raises DatasetEmpty when no example is ready, and
+    FenceLost when a newer attempt of the run exists.
     """
     run = runs.get(run_id)
     if run.attempt != attempt:
@@ -70,8 +72,15 @@ def publish_dataset(
         return run.version, run.version_digest
     runs.update(run_id, {"stage": "PublishDataset"})
     manifest = publish(run.dataset, table, artifacts, now, segment, each)
+    own = manifest.settings
     runs.update(
-        run_id, {"version": manifest.version, "version_digest": manifest.digest, "manifest_key": manifest.key}
+        run_id,
+        {
+            "version": manifest.version,
+            "version_digest": manifest.digest,
+            "manifest_key": manifest.key,
+            "settings": run.settings.decided(own.provider, own.base_model, default_base_model).to_json(),
+        },
     )
     return manifest.version, manifest.digest
 

@@ -112,5 +112,8 @@ def order_for(wish: TrainingWish, door: str, key: str, body_hash: str, defaults:
         base_model = wish.base_model or defaults.base_model(provider)
     except RunFault as error:
         return Refusal("unknown_provider", (f"provider: {error}",))
-    settings = TrainingSettings(provider, base_model, wish.hyperparameters, wish.seed, wish.again)
+    open_to_the_dataset = tuple(name for name in ("provider", "base_model") if getattr(wish, name) is None)
+    settings = TrainingSettings(
+        provider, base_model, wish.hyperparameters, wish.seed, wish.again, defaulted=open_to_the_dataset
+    )
     return TrainingOrder(wish.dataset, settings, door, key, body_hash)

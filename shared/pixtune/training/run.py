@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -39,7 +39,11 @@ class Hyperparameters:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """What to train, as asked for. again: train even though the same training was done before."""
+    """What to train, as asked for. again: train even though the same training was done before.
+
+    defaulted: of provider and base_model those that the request left open; what stands there is the deployment's
+    default, and the dataset's own settings may still decide otherwise when its version is published.
+    """
 
     provider: str
     base_model: str
@@ -47,13 +51,29 @@ class TrainingSettings:
     seed: int | None = None
     again: bool = False
     nonce: str = ""  # with `again`: what makes this training another one (the request's key)
+    defaulted: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainingSettings:
-        return cls(**{**data, "hyperparameters": Hyperparameters(**data["hyperparameters"])})
+        values = {**data, "hyperparameters": Hyperparameters(**data["hyperparameters"])}
+        return cls(**values | {"defaulted": tuple(data.get("defaulted", ()))})
+
+    def decided(
+        self, provider: str | None, base_model: str | None, default: Callable[[str], str]
+    ) -> TrainingSettings:
+        """With what was left open filled in from a dataset's own settings. default: a provider's base model.
+
+        A base model counts for the provider it was chosen for only.
+        """
+        chosen = provider if provider and "provider" in self.defaulted else self.provider
+        model = self.base_model
+        if "base_model" in self.defaulted:
+            own = base_model if chosen == (provider or self.provider) else None
+            model = own or (default(chosen) if chosen != self.provider else self.base_model)
+        return replace(self, provider=chosen, base_model=model, defaulted=())
 
     def digest(self) -> str:
         """Equal settings, equal digest (32 hex digits)."""
@@ -62,7 +82,8 @@ class TrainingSettings:
 
 def training_id(version_digest: str, settings: TrainingSettings) -> str:
     """What is trained on what, and how: version digest, provider, base model, hyperparameters, seed."""
-    return "trn_" + sha256(f"{version_digest}\n{settings.digest()}".encode()).hexdigest()[:40]
+    told = replace(settings, defaulted=()).digest()  # who decided makes no difference to what is trained
+    return "trn_" + sha256(f"{version_digest}\n{told}".encode()).hexdigest()[:40]
 
 
 @dataclass(frozen=True, slots=True)
