@@ -243,7 +243,7 @@ def client(info: StackInfo, service: str, *, as_root: bool = True) -> Any:
     ).client(  # type: ignore[call-overload]  # the overloads are by literal service name
         service,
         endpoint_url=_loopback(info.endpoint_url),
-        config=Config(retries={"max_attempts": 3}),
+        config=Config(retries={"max_attempts": 3}, proxies={}),
     )
 
 
@@ -259,7 +259,7 @@ def _http(url: str, body: dict[str, str] | None = None) -> bytes:
     data = None if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json", "authorization": f"Bearer {PROVIDER_KEY}"}
     request = urllib.request.Request(_loopback(url), data=data, headers=headers)  # _loopback checked it
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
         content: bytes = answer.read()
         return content
 
@@ -268,21 +268,21 @@ def _build(root: Path, interpreter: Path) -> dict[str, Path]:
     """Every artifact for this machine, by the interpreter the functions will run in: logical id -> archive."""
     package = root / "infra" / "build" / "package.py"
     command = [str(interpreter), str(package), "host", "--all", "--zip", "--root", str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment(root))
+    index = {name: value for name, value in os.environ.items() if name.lower() in _INDEX_SETTINGS}
+    environment = {**_environment(root), **index}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise StackFailed(f"the functions could not be built:\n{done.stderr.strip()}")
     return {Path(line).stem: Path(line) for line in done.stdout.splitlines()}
 
 
 def _environment(root: Path, *python_path: str) -> dict[str, str]:
-    """What a child may know of this machine: no AWS profile, no key, no endpoint of the person's own."""
+    """What a child may know of this machine: no AWS profile, key, endpoint or proxy of the person's own."""
     kept = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "UV_CACHE_DIR") if name in os.environ
     }
-    proxies = {name: value for name, value in os.environ.items() if name.lower() in _INDEX_SETTINGS}
     return {
         **kept,
-        **proxies,
         "PYTHONPATH": os.pathsep.join(str(root / part) for part in python_path),
         "PYTHONUNBUFFERED": "1",
         "AWS_ACCESS_KEY_ID": ROOT_KEY,

@@ -102,9 +102,7 @@ def invoke_function(function: str, payload: bytes) -> tuple[bytes, str | None]:
     record = lambda_svc._execution_record_for_config(func, config)
     result = lambda_svc._execute_function_with_config_scope(record, json.loads(payload))
     body = result.get("body")
-    content = (
-        body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    )
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return content, (result.get("function_error") or "Unhandled") if result.get("error") else None
 
 
