@@ -69,9 +69,10 @@ class Told(World):
 def tell(seed: int) -> int:
     world = Told(seed)
     world.drain()
-    if world.needs_sweep or not world.violations():
-        world.settle()
-    problems = world.violations()
+    problems = [] if world.needs_sweep else world.violations()
+    if not problems:
+        print("drained; now the sweeps")
+        problems = world.settle() or world.violations()
     print(*(problems or ["nothing went wrong"]), sep="\n")
     return len(problems)
 

@@ -1,6 +1,7 @@
 """read_annotations: messages about annotation files in, one fact a row and a closing fact for each file out.
 
-The closing fact is sent first: rows that come after it find their source current and are joined at once.
+The closing fact is sent first: rows that come after it find their source current and are joined at once, and no row
+is ever ahead of its source for good. A sidecar's facts are one message: the next delivery may read it otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from pixtune.annotations import fields, layouts
 from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading
 from pixtune.events.s3 import Change, UploadEvent, parse
-from pixtune.examples.facts import AnnotationFact, Fact, Source, SourceFact
+from pixtune.examples.facts import AnnotationFact, Fact, Source, SourceFact, together
 from pixtune.examples.identity import example_id
 from pixtune.examples.ports import Outbox
 from pixtune.examples.rows import canonical
@@ -65,7 +66,9 @@ class ReadAnnotations:
         again: dict[str, Exception] = {}
         for record in records:
             try:
-                self.facts.send(fact.to_json() for fact in self.facts_of(parse(record["body"])))
+                facts = self.facts_of(parse(record["body"]))
+                sidecar = any(isinstance(fact, SourceFact) and fact.stems for fact in facts)
+                self.facts.send([together(facts)] if sidecar else (fact.to_json() for fact in facts))
             except Exception as error:  # noqa: BLE001  one bad message must not hold back the others
                 again[record["messageId"]] = error
         return again

@@ -15,7 +15,7 @@ from typing import Any
 from pixtune.errors import SegmentNotStored, TooMuchContention
 from pixtune.events.s3 import Change, Generation, metadata_message, reconcile_message
 from pixtune.examples import places
-from pixtune.examples.facts import AnnotationFact, Fact, ImageFact, SourceFact, Touch, read_fact
+from pixtune.examples.facts import AnnotationFact, Fact, ImageFact, SourceFact, Touch, read_facts
 from pixtune.examples.items import ExampleItem, UploadItem
 from pixtune.examples.join import (
     image_after,
@@ -56,7 +56,7 @@ def messages_of(records: Iterable[Mapping[str, Any]], image_facts_queue: str) ->
 
 @dataclass(slots=True)
 class _Work:
-    """A message on its way. touched: places of examples. asks: (outbox, message) to be sent before it is done."""
+    """A message's fact on its way. touched: places of examples. asks: (outbox, message) to send before it is done."""
 
     id: str
     fact: Fact
@@ -312,7 +312,7 @@ def _parsed(messages: Iterable[Message]) -> tuple[list[_Work], dict[str, Excepti
     failed: dict[str, Exception] = {}
     for message in messages:
         try:
-            works.append(_Work(message.id, read_fact(message.queue, message.body)))
+            works += [_Work(message.id, fact) for fact in read_facts(message.queue, message.body)]
         except Exception as error:  # noqa: BLE001  one bad message must not hold back the others
             failed[message.id] = error
     return works, failed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -277,13 +277,22 @@ _KINDS: dict[str, dict[str, type[ImageFact] | type[AnnotationFact] | type[Source
 }
 
 
-def read_fact(queue: str, body: str) -> Fact:
-    """A message of the `image` or the `annotation` facts queue.
+def together(facts: Iterable[Fact]) -> dict[str, Any]:
+    """Several facts as one message: all of them arrive, or none does."""
+    return {"kind": "several", "facts": [fact.to_json() for fact in facts]}
+
+
+def read_facts(queue: str, body: str) -> list[Fact]:
+    """What a message of the `image` or the `annotation` facts queue says.
 
     Raises KeyError or ValueError when it is no fact, claims what its queue may not, or names a dataset that its
     key is not in: our failure or an attack, so it belongs in the dead-letter queue.
     """
     data = json.loads(body)
+    return [_fact(queue, fact) for fact in (data["facts"] if data["kind"] == "several" else [data])]
+
+
+def _fact(queue: str, data: Mapping[str, Any]) -> Fact:
     kinds = _KINDS[queue]
     if data["kind"] not in kinds:
         raise ValueError(f"A fact of kind {data['kind']!r} came through the {queue} facts queue")
