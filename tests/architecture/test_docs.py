@@ -6,11 +6,11 @@ import re
 import shlex
 
 import pytest
+from tests.architecture.expanded import ROOT
 from typer.testing import CliRunner
 
 from pixtune.verdicts import MEANINGS, Code
 from pixtune_cli.app import app
-from tests.architecture.expanded import ROOT
 
 README = (ROOT / "README.md").read_text()
 

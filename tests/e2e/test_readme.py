@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.architecture.test_docs import readme_commands
 from tests.e2e.conftest import checkout
 from tests.e2e.pictures import lit

@@ -172,25 +172,38 @@ def run(**changes: object) -> FakeRuns:
     return runs
 
 
+def default_base_model(provider: str) -> str:
+    return f"{provider}-1"
+
+
+def test_what_the_request_left_open_the_dataset_s_settings_decide_at_the_cut() -> None:
+    ingest = Ingested()
+    ingest.each(closing(0, by=source("dataset.toml"), settings={"provider": "openai"}))
+    asked = TrainingSettings("local", "tiny", defaulted=("provider", "base_model"))
+    runs = run(settings=asked.to_json())
+    publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s", default_base_model)
+    assert runs.get("run_1").settings == TrainingSettings("openai", "openai-1")
+
+
 def test_a_run_gets_its_version_and_keeps_it() -> None:
     ingest, runs = Ingested(), run()
-    answer = publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s")
+    answer = publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s", default_base_model)
     record = runs.get("run_1")
     assert answer == (record.version, record.version_digest)
     assert record.manifest_key in ingest.artifacts.objects
     assert record.stage == "PublishDataset"
     ingest.each(put_image("0.jpg", at=9, number=99))
-    assert publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s") == answer
+    assert publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s", default_base_model) == answer
 
 
 def test_an_attempt_that_was_overtaken_publishes_nothing() -> None:
     ingest = Ingested()
     with pytest.raises(FenceLost):
-        publish_dataset("run_1", 1, run(attempt=2), ingest.table, ingest.artifacts, NOW, "s")
+        publish_dataset("run_1", 1, run(attempt=2), ingest.table, ingest.artifacts, NOW, "s", default_base_model)
 
 
 def test_a_dataset_without_a_ready_example_fails_the_run_and_says_what_to_do() -> None:
     ingest = Table()
     ingest.each(row_fact(), closing())
     with pytest.raises(DatasetEmpty, match="wait for"):
-        publish_dataset("run_1", 1, run(), ingest.table, ingest.artifacts, NOW, "s")
+        publish_dataset("run_1", 1, run(), ingest.table, ingest.artifacts, NOW, "s", default_base_model)
