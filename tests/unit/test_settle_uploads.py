@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -31,7 +32,7 @@ class World:
         self.runs.records["run_1"] = Run("run_1", DATASET, TrainingSettings("local", "tiny"), T0, "api", "k")
         self.compared = Ingest(self.uploads, self.ingest.table, self.ingest.images, self.ingest.annotations)
 
-    def drop(self, name: str, at: float = -60, **metadata: str) -> None:
+    def drop(self, name: str, at: float = -60, metadata: Mapping[str, str] | None = None) -> None:
         body = b"" if name.endswith(("/", "_READY")) else b"x"
         self.uploads.put(f"{DATASET}/{name}", body, metadata, NOW + timedelta(seconds=at))
 
@@ -109,7 +110,7 @@ def test_markers_folders_and_what_came_after_the_request_are_not_awaited(world: 
 
 
 def test_an_images_metadata_are_awaited(world: World) -> None:
-    world.drop("a.jpg", **{"pixtune-label": "cat"})
+    world.drop("a.jpg", metadata={"pixtune-label": "cat"})
     world.ingest.each(put_image("a.jpg", at=1, annotated=True))
     assert world.missing() == {"pets/a.jpg": "its metadata have not been read yet"}
     own = source("a.jpg", at=1, kind="object")
