@@ -71,8 +71,9 @@ build: sam  ## the packages that sam deploy takes (in .aws-sam/build)
 bench: setup  ## side-by-side measurements; nothing here asserts a time
 	$(BIN)/python -m tests.benchmarks
 
-soak: setup  ## the simulations at their full length
-	PIXTUNE_SOAK=1 $(BIN)/pytest tests/unit -k simulation -n 2
+soak: setup  ## the simulations at their full length: 100,000 interleavings, 100,000 launches
+	$(BIN)/python -m tests.simulation.soak 100000
+	PIXTUNE_SIMULATIONS=100000 $(BIN)/pytest tests/unit/test_launch_simulation.py -n 2
 
 clean:  ## remove what was installed and built
 	rm -rf .venv .venv-cloud .venv-sam .aws-sam .pixtune .tools
