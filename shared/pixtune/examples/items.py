@@ -136,8 +136,9 @@ class Slot:
 class ExampleItem:
     """One example. slots: by source id. seen: sort key -> token of each image and source when it was last reconciled.
 
-    waiting_for, conflict: for people, each {"key", "reason", ...}. line: its current row or tombstone as one line of
-    JSONL; empty while it never was ready. digest: of that row; revision: rises when the digest does.
+    For people: waiting_for has {"key", "reason"} for each image that is missing, conflict has {"key", "where", "reason",
+    "images", "says"} for each source. line: its current row or tombstone as one line of JSONL, empty while it never
+    was ready. digest: of that row; revision: rises when the digest does.
     """
 
     dataset: str
