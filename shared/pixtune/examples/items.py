@@ -134,7 +134,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class ExampleItem:
-    """One example. slots: by source id. seen: sort key -> token of each image and source when it was last reconciled.
+    """One example. slots: by source id. seen: sort key -> token of each image and source as last reconciled.
 
     For people: waiting_for has {"key", "reason"} for each image that is missing, conflict has {"key", "where", "reason",
     "images", "says"} for each source. line: its current row or tombstone as one line of JSONL, empty while it never
