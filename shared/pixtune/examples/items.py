@@ -136,7 +136,7 @@ class Slot:
 class ExampleItem:
     """One example. slots: by source id. seen: sort key -> token of each image and source as last reconciled.
 
-    For people: waiting_for has {"key", "reason"} for each image that is missing, conflict has {"key", "where", "reason",
+    For people: waiting_for has {"key", "reason"} for each missing image, conflict has {"key", "where", "reason",
     "images", "says"} for each source. line: its current row or tombstone as one line of JSONL, empty while it never
     was ready. digest: of that row; revision: rises when the digest does.
     """
