@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from aws_lambda_powertools import Logger
 from ulid import ULID
 
 from pixtune.aws import clients
@@ -13,17 +14,17 @@ from pixtune.aws.buckets import Artifacts
 from pixtune.aws.examples_table import ExamplesTable, in_threads
 from pixtune.aws.runs_table import RunsTable
 from pixtune.datasets.publish import publish_dataset
-from pixtune.providers.limits import default_base_model
 from pixtune.settings import Environment
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+logger = Logger(service="publish_dataset")
 environment = Environment(os.environ)
 
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    version, digest = publish_dataset(
+    published = publish_dataset(
         event["run_id"],
         event["attempt"],
         RunsTable(clients.dynamodb(), environment.runs_table),
@@ -31,7 +32,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         Artifacts(clients.s3(), environment.artifacts_bucket),
         datetime.now(UTC),
         str(ULID()),
-        default_base_model,
         in_threads,
     )
-    return {"version": version, "digest": digest}
+    if published.repaired:
+        logger.warning("rows that the log lacked were appended", rows=published.repaired)
+    return {"version": published.version, "digest": published.digest}

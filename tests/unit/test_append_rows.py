@@ -88,9 +88,9 @@ def test_two_sources_that_disagree_hold_the_example_and_both_are_shown(ingest: T
     ingest.each(put_image(), row_fact("cat"), closing(), row_fact("dog", by=other), closing(by=other))
     example = ingest.only_example()
     assert example.state is State.HELD
-    assert {shown["source"] for shown in example.conflict} == {
-        "pets/more.jsonl (line 1)",
-        "pets/metadata.csv (line 1)",
+    assert {(shown["key"], shown["where"], shown["reason"]) for shown in example.conflict} == {
+        ("pets/metadata.csv", "line 1", "says 'cat'"),
+        ("pets/more.jsonl", "line 1", "says 'dog'"),
     }
     assert ingest.folded() == {}
 

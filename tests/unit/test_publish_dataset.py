@@ -23,7 +23,7 @@ from pixtune.training.run import Run, TrainingSettings
 class Ingested(Table):
     def __init__(self, examples: int = 3) -> None:
         super().__init__()
-        self.published = 0
+        self.published = self.repaired = 0
         for number in range(examples):
             name = f"{number}.jpg"
             assert self.take(put_image(name, number=number + 1), row_fact(f"answer {number}", images=(name,))) == {}
@@ -32,7 +32,8 @@ class Ingested(Table):
     def publish(self) -> Manifest:
         self.published += 1
         now = NOW + timedelta(hours=self.published)
-        return publish(DATASET, self.table, self.artifacts, now, f"p{self.published}", one_by_one)
+        manifest, self.repaired = publish(DATASET, self.table, self.artifacts, now, f"p{self.published}", one_by_one)
+        return manifest
 
 
 def test_a_version_holds_exactly_the_ready_rows_sorted_and_names_them_in_its_manifest() -> None:
@@ -91,6 +92,14 @@ def test_rows_that_the_log_lacks_are_appended_and_counted() -> None:
     assert len(before) < 3
     ingest.each(put_image("0.jpg", at=9, number=99))
     assert ingest.publish().repaired == 0
+
+
+def test_a_repair_is_told_even_when_the_version_was_published_before() -> None:
+    ingest = Ingested()
+    ingest.publish()
+    del ingest.artifacts.objects[min(key for key in ingest.artifacts.objects if key.startswith("rows/"))]
+    assert ingest.publish().version == 1
+    assert ingest.repaired >= 1
 
 
 def test_a_tombstone_that_the_log_lacks_is_appended_too() -> None:
@@ -189,7 +198,7 @@ def test_a_run_gets_its_version_and_keeps_it() -> None:
     ingest, runs = Ingested(), run()
     answer = publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s", default_base_model)
     record = runs.get("run_1")
-    assert answer == (record.version, record.version_digest)
+    assert (answer.version, answer.digest) == (record.version, record.version_digest)
     assert record.manifest_key in ingest.artifacts.objects
     assert record.stage == "PublishDataset"
     ingest.each(put_image("0.jpg", at=9, number=99))

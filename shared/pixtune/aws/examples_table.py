@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 _GET_BATCH = 100  # keys that a BatchGetItem may have
 _PUT_BATCH = 25  # items that a BatchWriteItem may have
 _ROUNDS = 8  # how often what a batch call left out is asked for again
-_THREADS = 16
+_THREADS = 10  # as many as botocore keeps connections
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def in_threads(function: Callable[[T], R], values: Iterable[T], /) -> list[R]:
-    """Call a function for each value, up to 16 at a time."""
+    """Call a function for each value, up to 10 at a time."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, values))
 

@@ -48,6 +48,15 @@ class Cut:
     missing: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version's number and digest. repaired: rows that the log lacked and that were appended to it now."""
+
+    version: int
+    digest: str
+    repaired: int
+
+
 def publish_dataset(
     run_id: str,
     attempt: int,
@@ -58,8 +67,8 @@ def publish_dataset(
     segment: str,
     default_base_model: Callable[[str], str],
     each: Each = one_by_one,
-) -> tuple[int, str]:
-    """Publish the run's dataset as it is now and put the version on the run; answers its number and digest.
+) -> Published:
+    """Publish the run's dataset as it is now and put the version on the run.
 
     segment: a new id, should rows have to be appended that the log lacks. default_base_model: a provider's, should
     the dataset name a provider where the request named none. Raises DatasetEmpty when no example is ready, and
@@ -69,9 +78,9 @@ def publish_dataset(
     if run.attempt != attempt:
         raise FenceLost(f"Run {run_id} is at attempt {run.attempt}, not {attempt}")
     if run.version is not None and run.version_digest is not None:
-        return run.version, run.version_digest
+        return Published(run.version, run.version_digest, 0)
     runs.update(run_id, {"stage": "PublishDataset"})
-    manifest = publish(run.dataset, table, artifacts, now, segment, each)
+    manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each)
     own = manifest.settings
     runs.update(
         run_id,
@@ -82,13 +91,13 @@ def publish_dataset(
             "settings": run.settings.decided(own.provider, own.base_model, default_base_model).to_json(),
         },
     )
-    return manifest.version, manifest.digest
+    return Published(manifest.version, manifest.digest, repaired)
 
 
 def publish(
     dataset: str, table: Examples, artifacts: ArtifactStore, now: datetime, segment: str, each: Each
-) -> Manifest:
-    """Cut, compare with the log, number, store. The manifest that is answered is the stored one."""
+) -> tuple[Manifest, int]:
+    """Cut, compare with the log, number, store; answers the stored manifest and how many rows the log lacked now."""
     settings = read_settings(table, dataset)
     cut = read_cut(all_examples(table, dataset), read_log(dataset, artifacts, each))
     if cut.missing:
@@ -110,7 +119,7 @@ def publish(
         stored = artifacts.get(manifest.key)
         manifest = Manifest.from_json(json.loads(stored)) if stored else manifest
     _show_as_latest(table, manifest)
-    return manifest
+    return manifest, len(cut.missing)
 
 
 def read_log(dataset: str, artifacts: ArtifactStore, each: Each) -> set[tuple[str, int, str]]:

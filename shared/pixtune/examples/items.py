@@ -134,10 +134,11 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class ExampleItem:
-    """One example. slots: by source id. seen: sort key -> token of each image and source when it was last reconciled.
+    """One example. slots: by source id. seen: sort key -> token of each image and source as last reconciled.
 
-    waiting_for, conflict: for people, each {"key", "reason", ...}. line: its current row or tombstone as one line of
-    JSONL; empty while it never was ready. digest: of that row; revision: rises when the digest does.
+    For people: waiting_for has {"key", "reason"} for each missing image, conflict has {"key", "where", "reason",
+    "images", "says"} for each source. line: its current row or tombstone as one line of JSONL, empty while it never
+    was ready. digest: of that row; revision: rises when the digest does.
     """
 
     dataset: str

@@ -261,5 +261,6 @@ def _agreed(slots: list[Slot]) -> tuple[tuple[str, ...], Annotation] | None:
 
 
 def _shown(slot: Slot, said: Annotation) -> dict[str, str]:
-    source = slot.key + (f" ({slot.where})" if slot.where else "")
-    return {"source": source, "images": ", ".join(slot.images), "says": canonical(said.to_json())[:_SHOWN]}
+    answer = " / ".join(part.text or "" for turn in said.turns if turn.role == "assistant" for part in turn.parts)
+    shown = {"images": ", ".join(slot.images), "says": canonical(said.to_json())[:_SHOWN]}
+    return {"key": slot.key, "where": slot.where, "reason": f"says {answer[:_SHOWN]!r}", **shown}
