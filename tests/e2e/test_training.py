@@ -254,9 +254,9 @@ def test_a_training_over_real_playing_cards_ends_with_an_honest_answer(service: 
         pytest.skip("PIXTUNE_PHOTOS names no folder of photographs")
     photos = Path(os.environ["PIXTUNE_PHOTOS"]) / "cards"
     service.drop(
-        {f"cards/{path.relative_to(photos)}": path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+        {f"playing/{path.relative_to(photos)}": path.read_bytes() for path in photos.rglob("*") if path.is_file()}
     )
-    record = service.wait_for_end(service.request("cards", hyperparameters={"n_epochs": 2}, seed=1), 240)
+    record = service.wait_for_end(service.request("playing", hyperparameters={"n_epochs": 2}, seed=1), 240)
     assert record["status"] == "succeeded", record["failure"]
     assert record["promotion"]["reason"]
     assert len(service.rows(record)) == 140
