@@ -14,6 +14,7 @@ from pixtune.aws.buckets import Artifacts
 from pixtune.aws.examples_table import ExamplesTable, in_threads
 from pixtune.aws.runs_table import RunsTable
 from pixtune.datasets.publish import publish_dataset
+from pixtune.providers.limits import default_base_model
 from pixtune.settings import Environment
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         Artifacts(clients.s3(), environment.artifacts_bucket),
         datetime.now(UTC),
         str(ULID()),
+        default_base_model,
         in_threads,
     )
     if published.repaired:
