@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aws_lambda_powertools import Logger
 from ulid import ULID
@@ -17,14 +17,11 @@ from pixtune.datasets.publish import publish_dataset
 from pixtune.providers.limits import default_base_model
 from pixtune.settings import Environment
 
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
-
 logger = Logger(service="publish_dataset")
 environment = Environment(os.environ)
 
 
-def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     published = publish_dataset(
         event["run_id"],
         event["attempt"],
