@@ -74,6 +74,27 @@ def test_other_content_and_other_settings_are_the_next_version() -> None:
     assert (manifest.version, manifest.settings.prompt) == (3, "What is it?")
 
 
+def test_another_policy_is_another_version_because_a_version_is_judged_once() -> None:
+    ingest = Ingested()
+    assert ingest.publish().version == 1
+    ingest.each(closing(0, by=source("dataset.toml"), settings={"compliance": {"privacy": "refuse"}}))
+    manifest = ingest.publish()
+    assert (manifest.version, manifest.settings.compliance.privacy) == (2, "refuse")
+    ingest.each(closing(0, by=source("dataset.toml", at=2), change=Change.DELETED))
+    assert ingest.publish().version == 1
+
+
+def test_the_manifest_credits_whose_pictures_they_are() -> None:
+    ingest = Ingested(1)
+    assert ingest.publish().attribution == ()
+    fields = {"license": "CC0-1.0", "source": "an archive"}
+    ingest.each(row_fact("answer 0", images=("0.jpg",), by=source(at=7), fields=fields))
+    ingest.each(closing(1, by=source(at=7)))
+    manifest = ingest.publish()
+    assert manifest.attribution == ({"license": "CC0-1.0", "source": "an archive", "author": "", "examples": 1},)
+    assert Manifest.from_json(json.loads(ingest.artifacts.objects[manifest.key])) == manifest
+
+
 def test_an_example_that_left_is_in_no_version() -> None:
     ingest = Ingested()
     ingest.each(deleted_image("0.jpg", at=5))
