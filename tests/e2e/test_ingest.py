@@ -142,7 +142,7 @@ def test_five_hundred_images_and_a_training_asked_for_in_the_same_second_with_ev
     files = {f"burst/{name}": picture(1000 + number, (96, 72)) for number, name in enumerate(answers)}
     began = time.monotonic()
     service.drop({**files, "burst/metadata.jsonl": rows_file(answers)})
-    run_id = service.request("burst")
+    run_id = service.request("burst", hyperparameters={"n_epochs": 1})
 
     # Every event twice more, shuffled, straight into the queues that the rules feed.
     again = tap.events(count + 1) * 2
