@@ -80,6 +80,30 @@ def test_a_bad_file_gets_a_verdict_and_never_loses_the_good_one_beside_it(servic
     assert len(waiting) == 2
 
 
+def test_a_key_with_every_odd_character_and_text_in_every_script_arrive_as_they_are(service: Service) -> None:
+    key = "odd-keys/a b+ü#%41 (1).jpg"
+    service.drop({key: picture(8), f"{key}.json": json.dumps({"prompt": "何?", "answer": "naïve 漢字"}).encode()})
+    service.wait_for_ready("odd-keys", 1)
+    upload = service.upload(key)
+    assert (upload["key"], upload["verdict"]["verdict"]) == (key, "accepted")
+
+
+def test_two_sources_that_disagree_hold_the_example_and_both_are_shown(service: Service) -> None:
+    service.drop(
+        {
+            "torn/a.jpg": picture(9),
+            "torn/a.jpg.txt": b"a cat",
+            "torn/LABELS.CSV": b"file_name,label\na.jpg,a dog\n",
+        }
+    )
+
+    def held() -> dict[str, Any] | None:
+        return next((example for example in service.examples("torn") if example["state"] == "held"), None)
+
+    example = wait_for("the conflict", held)
+    assert {said["key"] for said in example["conflict"]} == {"torn/a.jpg.txt", "torn/LABELS.CSV"}
+
+
 def test_a_file_outside_any_dataset_is_told_so(service: Service) -> None:
     service.drop({"Not A Dataset/a.jpg": picture(7)})
     wait_for("its verdict", lambda: _outside(service))
