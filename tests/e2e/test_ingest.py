@@ -14,6 +14,10 @@ import pytest
 from tests.e2e.pictures import picture
 from tests.e2e.service import Service, wait_for
 
+from pixtune.aws.examples_table import ExamplesTable
+from pixtune.keys import NO_DATASET
+from pixtune_local.cloud import stack
+
 pytestmark = pytest.mark.e2e
 
 
@@ -104,15 +108,13 @@ def test_two_sources_that_disagree_hold_the_example_and_both_are_shown(service: 
     assert {said["key"] for said in example["conflict"]} == {"torn/a.jpg.txt", "torn/LABELS.CSV"}
 
 
-def test_a_file_outside_any_dataset_is_told_so(service: Service) -> None:
-    service.drop({"Not A Dataset/a.jpg": picture(7)})
-    wait_for("its verdict", lambda: _outside(service))
-
-
-def _outside(service: Service) -> bool | None:
-    summary = service.s3.list_objects_v2(Bucket=service.artifacts, Prefix="rows/_/")
-    assert "Contents" not in summary, "a file outside any dataset must not make a row"
-    return True
+def test_a_file_outside_any_dataset_gets_its_verdict_too_and_makes_no_row(service: Service) -> None:
+    key = "Not A Dataset/a.jpg"
+    service.drop({key: picture(7)})
+    table = ExamplesTable(stack.client(service.info, "dynamodb"), service.info.outputs["ExamplesTable"])
+    upload = wait_for("its verdict", lambda: table.upload(NO_DATASET, key))
+    assert upload["verdict"]["code"] == "no_dataset"
+    assert "Contents" not in service.s3.list_objects_v2(Bucket=service.artifacts, Prefix=f"rows/{NO_DATASET}/")
 
 
 class Tap:
