@@ -233,8 +233,13 @@ def test_a_refused_version_is_not_ready_and_a_warned_one_says_so_beside_its_pric
     rows = [row(f"e{n}", answer=SECRET if n == 3 else "3") for n in range(10)]
     with pytest.raises(ComplianceFailed, match="e3: turns"):
         readiness(Version(rows, privacy="refuse"))
-    cost = readiness(Version(rows)).get("run_1").estimate
+    warned = Version(rows)
+    cost = readiness(warned).get("run_1").estimate
     assert cost is not None
+    assert cost["compliance"] == {
+        "report": f"{warned.manifest.folder}/compliance.json",
+        "summary": {"privacy": {"passed": 9, "warned": 1, "refused": 0}},
+    }
     assert any("'privacy' warns of 1 examples, such as e3" in note for note in cost["notes"])
 
 

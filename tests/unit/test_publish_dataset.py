@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 
@@ -13,11 +14,12 @@ from tests.fakes.runs import FakeRuns
 
 from pixtune.datasets.publish import publish, publish_dataset
 from pixtune.datasets.version import Manifest
-from pixtune.errors import DatasetEmpty, FenceLost
+from pixtune.errors import DatasetEmpty, DatasetNotReady, FenceLost
 from pixtune.events.s3 import Change
 from pixtune.examples.ports import one_by_one
 from pixtune.examples.rows import read_rows
 from pixtune.training.run import Run, TrainingSettings
+from pixtune.verdicts import Code, rejected
 
 
 class Ingested(Table):
@@ -80,6 +82,17 @@ def test_another_policy_is_another_version_because_a_version_is_judged_once() ->
     ingest.each(closing(0, by=source("dataset.toml"), settings={"compliance": {"privacy": "refuse"}}))
     manifest = ingest.publish()
     assert (manifest.version, manifest.settings.compliance.privacy) == (2, "refuse")
+    ingest.each(closing(0, by=source("dataset.toml", at=2), change=Change.DELETED))
+    assert ingest.publish().version == 1
+
+
+def test_a_refused_settings_file_stops_a_training_instead_of_losing_its_policy() -> None:
+    ingest = Ingested()
+    refusal = rejected(Code.BAD_SETTINGS, "compliance.privacy: 'refus' is unknown.", "Write refuse.")
+    refused = closing(0, by=source("dataset.toml"))
+    ingest.each(replace(refused, verdict=refusal))
+    with pytest.raises(DatasetNotReady, match=r"dataset.toml was refused: compliance.privacy.* Write refuse\."):
+        ingest.publish()
     ingest.each(closing(0, by=source("dataset.toml", at=2), change=Change.DELETED))
     assert ingest.publish().version == 1
 

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from pixtune.compliance.attribution import attribution
-from pixtune.datasets.settings import read_settings, recipe_of
+from pixtune.datasets.settings import recipe_of, stated_settings
 from pixtune.datasets.splits import Splits, split
 from pixtune.datasets.version import DatasetSettings, Manifest, ManifestEntry
 from pixtune.errors import DatasetEmpty, FenceLost, TooMuchContention
@@ -72,8 +72,8 @@ def publish_dataset(
     """Publish the run's dataset as it is now and put the version on the run.
 
     segment: a new id, should rows have to be appended that the log lacks. default_base_model: a provider's, should
-    the dataset name a provider where the request named none. Raises DatasetEmpty when no example is ready, and
-    FenceLost when a newer attempt of the run exists.
+    the dataset name a provider where the request named none. Raises DatasetEmpty when no example is ready,
+    DatasetNotReady when dataset.toml was refused, and FenceLost when a newer attempt of the run exists.
     """
     run = runs.get(run_id)
     if run.attempt != attempt:
@@ -99,7 +99,7 @@ def publish(
     dataset: str, table: Examples, artifacts: ArtifactStore, now: datetime, segment: str, each: Each
 ) -> tuple[Manifest, int]:
     """Cut, compare with the log, number, store; answers the stored manifest and how many rows the log lacked now."""
-    settings = read_settings(table, dataset)
+    settings = stated_settings(table, dataset)
     cut = read_cut(all_examples(table, dataset), read_log(dataset, artifacts, each))
     if cut.missing:
         artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(cut.missing).encode(), _JSONL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
-from pixtune.compliance.gate import Judges, judge
+from pixtune.compliance.gate import Judges, judge, report_key
 from pixtune.compliance.ports import Moderator, SkipPredictor
 from pixtune.costs.estimate import Estimate, estimate
 from pixtune.datasets.reading import read_manifest, read_split
@@ -55,6 +55,7 @@ def check_readiness(
     cost = estimate(splits["train"], sampled(splits["test"]), manifest.settings, epochs, spec)
     notes = [*advice(len(splits["train"]), run.settings, spec, today), *report.warnings()]
     retires = spec.answer_until.isoformat() if spec.answer_until else None
-    kept = cost.to_json() | {"notes": notes, "retires_on": retires}
+    compliance = {"report": report_key(manifest, report.asked), "summary": report.summary}
+    kept = cost.to_json() | {"notes": notes, "retires_on": retires, "compliance": compliance}
     runs.update(run_id, {"stage": "CheckReadiness", "estimate": kept})
     return cost
