@@ -97,6 +97,14 @@ def test_what_a_person_would_call_personal_is_found_once_and_not_repeated(text: 
     assert found.shown == text[found.start : found.start + 2] + "…"
 
 
+@pytest.mark.parametrize("card", ["4111 1111 1111 1111", "378282246310005", "6011-1111-1111-1117"])
+def test_numbers_around_a_card_or_an_account_do_not_hide_it(card: str) -> None:
+    for text in (f"25 {card}", f"{card} 12", f"{card}.", f"2026 {card} 3 12"):
+        assert kinds(text) == ["card"]
+    assert kinds("AB12 3456 7890 DE89 3704 0044 0532 0130 00 1234 5678") == ["iban"]
+    assert kinds(f"{card}5") == kinds(f"x{card}") == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 NATIONAL_IDS = ("es", "fr", "us")
 
 _EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,63}(?![\w-])")
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,30}")
-_CARD = re.compile(r"(?<![\w.-])[2-6](?:[ -]?[0-9]){12,18}(?![\w-]|\.[0-9])")
+# Looked at from every start, because a number before it may look like its first groups.
+_IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,30}))")
+_CARD = re.compile(r"(?<![\w.-])(?=([2-6](?:[ -]?[0-9]){12,18}))")
+_GOES_ON = re.compile(r"[\w-]|\.[0-9]")
 # Separators between groups of digits are mandatory here, so that there is one way only to match a text.
 _PHONE = re.compile(r"(?<![\w+])\+[1-9][0-9]{0,14}(?:(?:[ ./-]| ?\(|\) ?)[0-9]{1,14}){0,8}(?![0-9])")
 _AMERICAN_PHONE = re.compile(
@@ -103,8 +105,8 @@ def _emails(text: str) -> _Spans:
 def _ibans(text: str) -> _Spans:
     for match in _IBAN.finditer(text):
         # A word may follow it: the country says where it ends.
-        wanted, end, kept = _IBAN_LENGTHS.get(match[0][:2], 0), match.start(), ""
-        while end < match.end() and len(kept) < wanted:
+        wanted, end, kept = _IBAN_LENGTHS.get(match[1][:2], 0), match.start(), ""
+        while end < match.end(1) and len(kept) < wanted:
             kept += text[end].strip()
             end += 1
         if valid_iban(kept) and not text[end : end + 1].isalnum():
@@ -113,9 +115,12 @@ def _ibans(text: str) -> _Spans:
 
 def _cards(text: str) -> _Spans:
     for match in _CARD.finditer(text):
-        digits = re.sub("[ -]", "", match[0])
-        if _NETWORKS.fullmatch(digits) and luhn(digits):
-            yield "card", *match.span()
+        digits = ""
+        for end, character in enumerate(match[1], start=match.start() + 1):
+            digits += character.strip(" -")
+            if _NETWORKS.fullmatch(digits) and luhn(digits) and not _GOES_ON.match(text, end):
+                yield "card", match.start(), end
+                break
 
 
 def _phones(text: str) -> _Spans:
