@@ -179,6 +179,10 @@ def _tell_ingest(summary: dict[str, Any]) -> None:
 
 
 def _tell_training(record: dict[str, Any], metrics: list[dict[str, float]], scores: dict[int, float | None]) -> None:
+    if estimate := record["estimate"]:
+        tokens, usd = estimate["tokens"], estimate["usd"]
+        say(f"Estimate  {tokens['low']:,} to {tokens['high']:,} tokens, {usd['low']} to {usd['high']} US dollars")
+        say(f"  billed  {record['trained_tokens'] or 0:,} tokens")
     losses = [point["train_loss"] for point in metrics if "train_loss" in point]
     if losses:
         say(f"Training  loss {sparkline(losses, 60)} {losses[0]:.2f} -> {losses[-1]:.2f} (a small local model)")
