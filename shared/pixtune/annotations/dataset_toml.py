@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pixtune.annotations.reading import Reading
 from pixtune.keys import SETTINGS_FILE
-from pixtune.verdicts import Code, rejected
+from pixtune.verdicts import IMAGE_WARNINGS, Code, rejected
 
 _LAYOUT = "dataset settings"
+_Warning = Annotated[str, StringConstraints(pattern=f"^({'|'.join(IMAGE_WARNINGS)})$")]
 
 
 class _Settings(BaseModel):
@@ -25,6 +26,7 @@ class _Settings(BaseModel):
     base_model: str | None = Field(None, min_length=1, max_length=200)
     validation_share: float = Field(0.1, ge=0, le=0.5)
     test_share: float = Field(0.1, ge=0, le=0.5)
+    reject: list[_Warning] = []
 
 
 def read(key: str, text: str) -> Reading:

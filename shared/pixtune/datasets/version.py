@@ -13,7 +13,8 @@ class DatasetSettings:
 
     system: system text for rows that state none. prompt: asked where an annotation has no question.
     detail: "high" or "low". provider, base_model: None means the deployment's default.
-    validation_share, test_share: of the examples that state no split.
+    validation_share, test_share: of the examples that state no split. reject: warnings of the gate whose examples are
+    left out of the version.
     """
 
     system: str | None = None
@@ -23,6 +24,7 @@ class DatasetSettings:
     base_model: str | None = None
     validation_share: float = 0.1
     test_share: float = 0.1
+    reject: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -30,7 +32,8 @@ class DatasetSettings:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
         known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in known})
+        values = {name: value for name, value in data.items() if name in known}
+        return cls(**values | {"reject": tuple(values.get("reject", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ class Manifest:
     @property
     def key(self) -> str:
         return f"{self.folder}/manifest.json"
+
+    @property
+    def card_key(self) -> str:
+        """The dataset card for people; `card.json` beside it says the same to programs."""
+        return f"{self.folder}/card.html"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
