@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from pixtune.datasets.card import Card, LeftOut, Shown
-from pixtune.datasets.quality import Balance, Groups, Lengths, Member
+from pixtune.datasets.quality import MEMBERS, Balance, Groups, Lengths, Member
 from pixtune.examples.annotation import SPLITS
 from pixtune.pages.page import bar, page, picture, table, tile, when
 from pixtune.verdicts import MEANINGS, Code
@@ -15,6 +15,14 @@ _LISTED = 1000  # rejected uploads on the page; card.json has them all
 _GROUPS, _MEMBERS = 6, 4  # groups with pictures, and pictures of each
 _LEFT_OUT = 24
 _TEXT = 160  # characters of a question or an answer
+
+_ALL_THE_SAME = "A warning rejects nothing by itself; the dataset's reject setting may leave such examples out."
+_COLOURS = {"accepted": "good", "fixed": "ours", "rejected": "bad"}
+_CONTRADICTIONS = (
+    "The same question about pictures that look alike, answered differently: one of them is likely wrong."
+)
+_DUPLICATES = "The same picture came under several names."
+_NEAR = "These pictures differ in at most 4 of 64 bits of their fingerprints; each group stays within one split."
 
 Thumbs = Mapping[str, bytes]
 
@@ -62,8 +70,8 @@ def _headline(card: Card) -> str:
     if card.tokens:
         seen = sum(card.tokens.splits.values())
         tiles.append(tile("Tokens, seen once", f"{seen:,}", f"about, as {card.tokens.base_model} counts"))
-    aside = ", ".join(f"{card.examples[name]:,} {name}" for name in ("waiting", "held") if card.examples[name])
-    left = f" Not in it: {aside} examples." if aside else ""
+    aside = ", ".join(f"{name} {card.examples[name]:,}" for name in ("waiting", "held") if card.examples[name])
+    left = f" Examples that are not in it: {aside}." if aside else ""
     return (
         f'<p class="eyebrow">{when(card.created_at)} · dataset card</p>'
         f"<h1>{escape(card.dataset)}, version {card.version}</h1>"
@@ -92,14 +100,14 @@ def _rejected(card: Card) -> str:
     if not card.rejected:
         return '<h2>Rejected</h2><p class="quiet">Nothing was.</p>'
     rows = [
-        f"<tr><td><code>{escape(one.key)}</code></td><td><code class=wrong>{escape(one.code)}</code></td>"
-        f"<td>{escape(one.detail)}</td><td>{escape(one.fix)}</td></tr>"
+        f"<tr><td><code>{escape(one.key)}</code></td><td><code class=wrong>{escape(one.code)}</code>"
+        f"<br>{escape(one.detail)}</td><td>{escape(one.fix)}</td></tr>"
         for one in card.rejected[:_LISTED]
     ]
     told = "What cannot be decoded has no picture; its name and reason stand for it."
     if len(card.rejected) > _LISTED:
         told = f"The first {_LISTED:,} of {len(card.rejected):,}; card.json lists them all. {told}"
-    heads = "<th>upload</th><th>code</th><th>found</th><th>what to do</th>"
+    heads = "<th>upload</th><th>why</th><th>what to do</th>"
     return f'<h2>Rejected</h2>{table(heads, rows)}<p class="quiet">{told}</p>'
 
 
@@ -134,7 +142,7 @@ def _groups(heading: str, told: str, found: Groups, thumbs: Thumbs) -> str:
     if not found.groups:
         return ""
     shown = "".join(
-        f'<p class="quiet">{len(group)} examples{" or more" if len(group) > _MEMBERS else ""}</p>'
+        f'<p class="quiet">{len(group)} examples{" or more" if len(group) == MEMBERS else ""}</p>'
         f"{_grid(''.join(_member(one, thumbs) for one in group[:_MEMBERS]))}"
         for group in found.shown[:_GROUPS]
     )
@@ -198,14 +206,14 @@ def _warned(card: Card) -> str:
     if not card.warned:
         return ""
     rows = [
-        f"<tr><td><code>{escape(one.key)}</code></td><td><code>{escape(one.code)}</code></td>"
-        f"<td>{escape(one.detail)}</td></tr>"
+        f"<tr><td><code>{escape(one.key)}</code></td>"
+        f"<td><code>{escape(one.code)}</code><br>{escape(one.detail)}</td></tr>"
         for one in card.warned
     ]
     total = sum(card.warnings.values())
     told = f"The first {len(card.warned):,} of {total:,}. " if len(card.warned) < total else ""
-    heads = "<th>upload</th><th>code</th><th>found</th>"
-    return f'<h2>Warnings</h2>{table(heads, rows)}<p class="quiet">{told}These uploads are used all the same.</p>'
+    heads = "<th>upload</th><th>why</th>"
+    return f'<h2>Warnings</h2>{table(heads, rows)}<p class="quiet">{told}{_ALL_THE_SAME}</p>'
 
 
 def _compliance(card: Card) -> str:
@@ -247,11 +255,3 @@ def _cut(text: str) -> str:
 
 def _of(every: Sequence[object], shown: int) -> str:
     return f"The first {shown} of {len(every):,}. " if len(every) > shown else ""
-
-
-_COLOURS = {"accepted": "good", "fixed": "ours", "rejected": "bad"}
-_CONTRADICTIONS = (
-    "The same question about pictures that look alike, answered differently: one of them is likely wrong."
-)
-_DUPLICATES = "The same picture came under several names."
-_NEAR = "These pictures differ in at most 4 of 64 bits of their fingerprints; each group stays within one split."

@@ -18,7 +18,7 @@ from pixtune.examples.annotation import SPLITS
 from pixtune.examples.rows import Row
 
 _LABEL = 80  # characters; a longer answer is a description, and two good ones of one picture differ
-_GROUPS, _MEMBERS = 50, 12  # groups that are listed, and examples of each
+_GROUPS, MEMBERS = 50, 12  # groups that are listed, and examples of each
 _QUESTIONS, _ANSWERS = 6, 12  # questions whose answers are counted, and answers of each
 _DOMINANT = 0.8  # share of one answer above which a model learns little by saying anything else
 _NAMED = 5  # answers that a note names
@@ -108,7 +108,7 @@ def quality(rows: Sequence[Row], splits: Mapping[str, str], prompt: str | None) 
 
     def listed(groups: Iterable[Sequence[int]]) -> Groups:
         found = sorted(groups, key=lambda group: (-len(group), group))
-        shown = tuple(tuple(member(number) for number in group[:_MEMBERS]) for group in found[:_GROUPS])
+        shown = tuple(tuple(member(number) for number in group[:MEMBERS]) for group in found[:_GROUPS])
         return Groups(len(found), sum(map(len, found)), shown)
 
     def member(number: int) -> Member:
