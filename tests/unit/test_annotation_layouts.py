@@ -323,6 +323,7 @@ def test_every_setting_has_a_place_in_the_file() -> None:
     [
         ("dataset.toml", "prompt = ", "not TOML"),
         ("dataset.toml", "detail = 'medium'\nvalidation_share = 2", "validation_share"),
+        ("dataset.toml", "reject = ['too_blurry', 'too_ugly']", "too_blurry|"),
         ("sub/dataset.toml", "detail = 'low'", "not in the dataset's own folder"),
     ],
 )
