@@ -198,7 +198,7 @@ def _card(**changes: Any) -> Card:
     ingest = Ingested()
     manifest = ingest.publish()
     rows = read_rows(ingest.artifacts.objects[manifest.files["train"]].decode().splitlines())
-    return replace(card_of(manifest, rows, [], [], [], None, {}), **changes)
+    return replace(card_of(manifest, rows, [], [], [], None), **changes)
 
 
 def test_checks_of_compliance_are_a_table_where_there_were_some() -> None:

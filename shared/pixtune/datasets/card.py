@@ -109,7 +109,7 @@ def card_of(
     examples: Iterable[ExampleItem],
     uploads: Iterable[UploadItem],
     spec: ProviderSpec | None,
-    compliance: Mapping[str, Mapping[str, int]],
+    compliance: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Card:
     """rows: the version's. left_out, examples, uploads: of the whole dataset at the cut. spec: counts the tokens."""
     splits = {entry.example_id: entry.split for entry in manifest.examples}
@@ -146,7 +146,7 @@ def card_of(
         quality(rows, splits, prompt),
         _tokens(manifest, rows, splits, spec) if spec else None,
         manifest.notes,
-        compliance,
+        compliance or {},
     )
 
 

@@ -146,7 +146,7 @@ def publish(
         manifest = Manifest.from_json(json.loads(stored)) if stored else manifest
     if manifest.card_key not in artifacts.keys(manifest.card_key):
         rows = list(cut.rows.values())
-        card = card_of(manifest, rows, left_out, examples, uploads, spec_of(manifest.settings), {})
+        card = card_of(manifest, rows, left_out, examples, uploads, spec_of(manifest.settings))
         body = json.dumps(card.to_json(), sort_keys=True).encode()
         artifacts.put_once(f"{manifest.folder}/card.json", body, "application/json")
         pictures = pictures_of(card)
