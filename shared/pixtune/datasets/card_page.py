@@ -84,16 +84,16 @@ def _headline(card: Card) -> str:
 def _verdicts(card: Card) -> str:
     arrived = max(1, sum(card.uploads.values()))
     rows = [
-        f"<tr><td>{name}</td><td></td><td>{bar(count / arrived, _COLOURS[name], f'{count:,}')}</td></tr>"
+        f"<tr><td>{name}</td><td>{bar(count / arrived, _COLOURS[name], f'{count:,}')}</td></tr>"
         for name, count in card.uploads.items()
     ]
     for counts, kind in ((card.reasons, "reason"), (card.warnings, "warning")):
         rows += [
-            f"<tr><td>{kind}</td><td><code>{escape(code)}</code><br>{escape(MEANINGS[Code(code)])}</td>"
-            f"<td>{bar(count / arrived, 'theirs', f'{count:,}')}</td></tr>"
+            f'<tr><td>{kind} <code>{escape(code)}</code><br><span class="quiet">{escape(MEANINGS[Code(code)])}</span>'
+            f"</td><td>{bar(count / arrived, 'theirs', f'{count:,}')}</td></tr>"
             for code, count in counts.items()
         ]
-    return f"<h2>Verdicts</h2>{table('<th></th><th>code</th><th>how many</th>', rows)}"
+    return f"<h2>Verdicts</h2>{table('<th>uploads</th><th>how many</th>', rows)}"
 
 
 def _rejected(card: Card) -> str:
