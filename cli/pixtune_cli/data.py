@@ -1,4 +1,4 @@
-"""`pixtune data push | check | show`: folders and datasets in; uploads, verdicts and counts out."""
+"""`pixtune data push | check | show | versions`: folders and datasets in; uploads, verdicts and counts out."""
 
 from __future__ import annotations
 
@@ -159,6 +159,49 @@ def _list_examples(api: Any, base: str, state: str, as_json: bool) -> None:  # A
         cursor = page["next_cursor"]
         if cursor is None:
             return
+
+
+@app.command()
+def versions(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="The dataset.")],
+    version: Annotated[int | None, typer.Option(min=1, help="One version, with a link to its dataset card.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The versions of a dataset, newest first; or one of them, with a link to its card that works for 15 minutes."""
+    from urllib.parse import quote
+
+    from pixtune_cli import target
+    from pixtune_cli.client import Api
+
+    where = target.find(ctx.obj, Path.cwd())
+    say(f"on {where.name}")
+    api, path = Api(where), f"/v1/datasets/{quote(dataset, safe='')}/versions"
+    if version is not None:
+        one = api.get(f"{path}/{version}")
+        if as_json:
+            json_line(one)
+        else:
+            facts(_flat(one))
+        return
+    items = api.get(path)["items"]
+    if as_json:
+        for item in items:
+            json_line(item)
+    else:
+        columns = ("version", "digest", "created", "train", "validation", "test", "notes")
+        table(columns, [_version_row(item) for item in items])
+    if items:
+        next_step(f"pixtune data versions {dataset} --version {items[0]['version']}")
+    else:
+        say(f"{dataset} has no versions yet; a run cuts one.")
+        next_step(f"pixtune run start {dataset} --wait")
+
+
+def _version_row(item: dict[str, Any]) -> tuple[Any, ...]:
+    counts = (item["counts"].get(name, 0) for name in ("train", "validation", "test"))
+    notes = ", ".join(note["code"] for note in item["notes"])
+    return (item["version"], item["digest"][:12], item["created_at"], *counts, notes)
 
 
 def _why(example: dict[str, Any]) -> str:

@@ -13,24 +13,30 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
     from endpoints import Endpoint
-    from pixtune.aws.buckets import Uploads
+    from pixtune.aws.buckets import Artifacts, Uploads
     from pixtune.aws.examples_table import ExamplesTable
 
 FORM_SECONDS = 900
 """How long an upload form may be used."""
+LINK_SECONDS = 900
+"""How long the link to a dataset card may be used."""
 
 
 class DatasetRoutes:
-    """What `/v1/datasets` answers, from the examples table and the uploads bucket."""
+    """What `/v1/datasets` answers, from the examples table and the buckets."""
 
-    def __init__(self, app: APIGatewayHttpResolver, examples: ExamplesTable, uploads: Uploads) -> None:
-        self._app, self._examples, self._uploads = app, examples, uploads
+    def __init__(
+        self, app: APIGatewayHttpResolver, examples: ExamplesTable, uploads: Uploads, artifacts: Artifacts
+    ) -> None:
+        self._app, self._examples, self._uploads, self._artifacts = app, examples, uploads, artifacts
 
     def endpoints(self) -> list[Endpoint]:
         return [
             ("POST", "/v1/datasets/<dataset>/uploads", "create_upload", self.create_upload),
             ("GET", "/v1/datasets/<dataset>/uploads", "get_upload", self.get_upload),
             ("GET", "/v1/datasets/<dataset>/examples", "list_examples", self.list_examples),
+            ("GET", "/v1/datasets/<dataset>/versions", "list_versions", self.list_versions),
+            ("GET", "/v1/datasets/<dataset>/versions/<version>", "get_version", self.get_version),
             ("GET", "/v1/datasets/<dataset>", "get_dataset", self.get_dataset),
         ]
 
@@ -90,3 +96,19 @@ class DatasetRoutes:
             after=after_of(event, "examples", dataset, state),
         )
         return {"items": items, "next_cursor": cursor_for(after, "examples", dataset, state)}
+
+    def list_versions(self, dataset: str) -> dict[str, Any]:
+        """Every version, newest first."""
+        found = self._examples.versions(dataset_named(dataset))
+        return {"items": [version | {"created_at": rfc3339(version["created_at"])} for version in found]}
+
+    def get_version(self, dataset: str, version: str) -> dict[str, Any]:
+        """One version with a link to its card for 15 minutes; null where the version has none."""
+        for found in self.list_versions(dataset)["items"]:
+            if str(found["version"]) == version:
+                key = found["card_key"]
+                link = self._artifacts.link(key, LINK_SECONDS) if key else None
+                return {"dataset": dataset, **found, "card_url": link}
+        raise not_found(
+            "version_unknown", f"{dataset} has no version {version}. GET /v1/datasets/{dataset}/versions lists them."
+        )

@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolv
 from dataset_routes import DatasetRoutes
 from model_routes import ModelRoutes
 from pixtune.aws import clients
-from pixtune.aws.buckets import Uploads
+from pixtune.aws.buckets import Artifacts, Uploads
 from pixtune.aws.examples_table import ExamplesTable
 from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.requests_table import RequestsTable
@@ -24,7 +24,12 @@ from run_routes import RunRoutes
 def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
     app, database = APIGatewayHttpResolver(), clients.dynamodb()
     examples = ExamplesTable(database, environment.examples_table)
-    datasets = DatasetRoutes(app, examples, Uploads(clients.s3(), environment.uploads_bucket))
+    datasets = DatasetRoutes(
+        app,
+        examples,
+        Uploads(clients.s3(), environment.uploads_bucket),
+        Artifacts(clients.s3(), environment.artifacts_bucket),
+    )
     runs = RunRoutes(
         app,
         RunsTable(database, environment.runs_table),

@@ -60,6 +60,10 @@ class Code(StrEnum):
     DUPLICATE = "duplicate"
     TOO_DARK = "too_dark"
     TOO_BRIGHT = "too_bright"
+    TOO_BLURRY = "too_blurry"
+    LOW_INFORMATION = "low_information"
+    ODD_ASPECT = "odd_aspect"
+    SMALL_IMAGE = "small_image"
 
 
 MEANINGS: dict[Code, str] = {
@@ -96,7 +100,23 @@ MEANINGS: dict[Code, str] = {
     Code.DUPLICATE: "The same picture was uploaded under another key too.",
     Code.TOO_DARK: "The picture is nearly black.",
     Code.TOO_BRIGHT: "The picture is nearly white.",
+    Code.TOO_BLURRY: "The picture has no sharp edge anywhere.",
+    Code.LOW_INFORMATION: "The picture is nearly of one brightness: there is hardly anything to learn from.",
+    Code.ODD_ASPECT: "One side is more than four times the other; little is left of the short one when it is scaled.",
+    Code.SMALL_IMAGE: "The picture has fewer than 64 pixels on a side.",
 }
+
+IMAGE_WARNINGS = (
+    Code.JPEG_WARNING,
+    Code.WRONG_EXTENSION,
+    Code.TOO_DARK,
+    Code.TOO_BRIGHT,
+    Code.TOO_BLURRY,
+    Code.LOW_INFORMATION,
+    Code.ODD_ASPECT,
+    Code.SMALL_IMAGE,
+)
+"""What the gate may warn about in a picture it accepts; `reject` in dataset.toml leaves such examples out."""
 
 
 class NoteJson(TypedDict):

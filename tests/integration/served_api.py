@@ -46,12 +46,13 @@ class World:
 
 @contextmanager
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Empty tables, an empty bucket, and the API over them."""
+    """Empty tables, empty buckets, and the API over them."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "UPLOADS_BUCKET": "uploads",
+        "ARTIFACTS_BUCKET": "artifacts",
         "EXAMPLES_TABLE": "examples",
         "RUNS_TABLE": "runs",
         "REQUESTS_TABLE": "requests",
@@ -68,9 +69,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         make_tables(database)
         for table in ("examples", "models"):
             _make_pk_sk_table(database, table)
-        boto3.client("s3").create_bucket(
-            Bucket="uploads", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-        )
+        for bucket in ("uploads", "artifacts"):
+            boto3.client("s3").create_bucket(
+                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+            )
         boto3.client("stepfunctions").create_state_machine(
             name="pixtune-training",
             definition='{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}',

@@ -7,17 +7,24 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import boto3
 import pytest
+from tests.fakes.facts import NOW
+from tests.fakes.versions import row
 from tests.integration.http_api import Answer
 from tests.integration.served_api import World, served
 
 from pixtune.annotations.read import read_metadata
+from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
+from pixtune.datasets.publish import publish
+from pixtune.datasets.version import Manifest
 from pixtune.examples import places
 from pixtune.examples.annotation import Annotation, Part, Turn
 from pixtune.examples.items import ExampleItem, Slot, State, UploadItem
-from pixtune.examples.ports import Place, Write
+from pixtune.examples.ports import Place, Write, one_by_one
 from pixtune.registry.models import ModelVersion
 from pixtune.training.run import Checkpoint, RunEvent
 from pixtune.verdicts import Code, accepted, rejected
@@ -129,6 +136,54 @@ def test_a_dataset_is_counted_even_when_nothing_has_arrived(api: World) -> None:
     assert api("GET", "/v1/datasets/cats").body["uploads"] == {"accepted": 1, "fixed": 0, "rejected": 0}
     assert api("GET", "/v1/datasets/dogs").body["uploads"] == {"accepted": 0, "fixed": 0, "rejected": 0}
     assert_problem(api("GET", "/v1/datasets/Cats"), 400, "dataset_name_invalid")
+
+
+def _publish(api: World) -> Manifest:
+    """One example of dataset cats, cut into a version by the function that does it."""
+    key = "cats/1.jpg"
+    made = row("ex_1", dataset="cats")
+    said = made.annotation
+    assert said is not None
+    example = ExampleItem(
+        "cats",
+        "ex_1",
+        {"file-1": Slot("file", "cats/a.csv", "v1", "01", "", (key,), (said,), "line 1")},
+        state=State.READY,
+        line=made.to_line(),
+        digest=made.digest(),
+        revision=1,
+    )
+    broken = UploadItem(
+        "image", "cats", "cats/2.jpg", "v1", "01", verdict=rejected(Code.TRUNCATED, "ends early", "again")
+    )
+    items = [(places.example("cats", "ex_1"), example), (places.image("cats", "cats/2.jpg"), broken)]
+    _store(api, *items)
+    artifacts = Artifacts(boto3.client("s3"), "artifacts")
+    manifest, _ = publish("cats", api.examples, artifacts, NOW, "s1", one_by_one, lambda _: None)
+    return manifest
+
+
+def test_versions_are_listed_and_one_is_answered_with_a_link_to_its_card(api: World) -> None:
+    assert api("GET", "/v1/datasets/cats/versions").body == {"items": []}
+    manifest = _publish(api)
+    (listed,) = api("GET", "/v1/datasets/cats/versions").body["items"]
+    assert (listed["version"], listed["digest"], listed["counts"]["train"]) == (1, manifest.digest, 1)
+    assert listed["created_at"] == "2026-11-20T12:00:00.000Z"
+    assert [note["code"] for note in listed["notes"]] == ["other_recipe", "repaired"]
+    one = api("GET", "/v1/datasets/cats/versions/1").body
+    assert one.items() >= (listed | {"dataset": "cats", "card_key": manifest.card_key}).items()
+    url = urlsplit(one["card_url"])
+    assert url.path.endswith(manifest.card_key)
+    assert "Expires=" in url.query
+    page = boto3.client("s3").get_object(Bucket="artifacts", Key=one["card_key"])["Body"].read().decode()
+    assert "cats/2.jpg" in page
+
+
+@pytest.mark.parametrize("version", ["2", "0", "01", "latest", "1.0"])
+def test_a_version_that_is_not_there_is_a_problem(version: str, api: World) -> None:
+    _publish(api)
+    assert_problem(api("GET", f"/v1/datasets/cats/versions/{version}"), 404, "version_unknown")
+    assert_problem(api("GET", f"/v1/datasets/Cats/versions/{version}"), 400, "dataset_name_invalid")
 
 
 def _example(number: int, state: State) -> tuple[Place, ExampleItem]:

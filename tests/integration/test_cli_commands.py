@@ -193,6 +193,28 @@ def test_an_unknown_run_is_a_usage_error_with_the_request_s_id(pixtune: Callable
     assert "JKJaXmPLvHcESHA=" in ended.err
 
 
+def test_versions_are_listed_and_one_is_shown_with_its_card(pixtune: Callable[..., Ended], gateway: Gateway) -> None:
+    none = pixtune("data", "versions", "cats")
+    assert (none.code, none.out) == (0, "")
+    assert "no versions yet" in none.err
+    key = "versions/cats/2-0123456789ab/card.html"
+    item = {
+        "dataset": "cats", "version": 2, "digest": "0123456789abcdef", "created_at": 1_800_000_000.0, "repaired": 0,
+        "counts": {"train": 3, "validation": 0, "test": 1}, "settings": "{}", "recipe": "r1", "card_key": key,
+        "manifest_key": "versions/cats/2-0123456789ab/manifest.json",
+        "notes": json.dumps([{"code": "left_out", "detail": "1 examples were left out"}]),
+    }  # fmt: skip
+    assert gateway.world.examples.write(Write(places.version("cats", "0123456789abcdef"), item, 0))
+    listed = pixtune("data", "versions", "cats")
+    assert listed.out == "2\t0123456789ab\t2027-01-15T08:00:00.000Z\t3\t0\t1\tleft_out\n"
+    assert "pixtune data versions cats --version 2" in listed.err
+    assert json.loads(pixtune("data", "versions", "cats", "--json").out)["version"] == 2
+    shown = pixtune("data", "versions", "cats", "--version", "2")
+    assert key in shown.out
+    assert "left_out 1 examples were left out" in shown.out
+    assert pixtune("data", "versions", "cats", "--version", "3").code == Exit.USAGE
+
+
 def test_a_dataset_and_one_of_its_files_are_shown(pixtune: Callable[..., Ended], gateway: Gateway) -> None:
     key = "cats/a b+ü#%41.jpg"
     item = UploadItem("image", "cats", key, "v1", "01", verdict=rejected(Code.TRUNCATED, "It ends early.", "Again."))

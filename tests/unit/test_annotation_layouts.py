@@ -337,6 +337,7 @@ def test_a_compliance_policy_is_read_and_every_setting_of_it_has_a_place_in_the_
         ("dataset.toml", "[compliance]\nnational_ids = ['xx']", "compliance.national_ids.0"),
         ("dataset.toml", "prompt = ", "not TOML"),
         ("dataset.toml", "detail = 'medium'\nvalidation_share = 2", "validation_share"),
+        ("dataset.toml", "reject = ['too_blurry', 'too_ugly']", "too_blurry|"),
         ("sub/dataset.toml", "detail = 'low'", "not in the dataset's own folder"),
     ],
 )

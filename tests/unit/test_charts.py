@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtune.evaluation.charts import bar, loss_chart, running_mean, series
+from pixtune.evaluation.charts import loss_chart, running_mean, series
+from pixtune.pages.page import bar
 
 points = st.lists(
     st.fixed_dictionaries(

@@ -275,7 +275,8 @@ def test_two_sizes_of_one_picture_have_nearly_one_fingerprint_and_another_pictur
 )
 def test_nearly_black_and_nearly_white_are_noted(shade: int, code: Code | None) -> None:
     converted = usable(drawn.jpeg(Image.new("L", (64, 64), shade)))
-    assert [note.code for note in converted.verdict.warnings] == ([code] if code else [])
+    shades = [note.code for note in converted.verdict.warnings if note.code is not Code.LOW_INFORMATION]
+    assert shades == ([code] if code else [])
     assert converted.image
     assert converted.image.brightness == pytest.approx(shade / 255, abs=0.01)
 

@@ -34,7 +34,9 @@ class Ingested(Table):
     def publish(self) -> Manifest:
         self.published += 1
         now = NOW + timedelta(hours=self.published)
-        manifest, self.repaired = publish(DATASET, self.table, self.artifacts, now, f"p{self.published}", one_by_one)
+        manifest, self.repaired = publish(
+            DATASET, self.table, self.artifacts, now, f"p{self.published}", one_by_one, lambda _: None
+        )
         return manifest
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pixtune.annotations.reading import Reading
 from pixtune.keys import SETTINGS_FILE
-from pixtune.verdicts import Code, rejected
+from pixtune.verdicts import IMAGE_WARNINGS, Code, rejected
 
 _LAYOUT = "dataset settings"
+_Warning = Annotated[str, StringConstraints(pattern=f"^({'|'.join(IMAGE_WARNINGS)})$")]
 
 
 _Level = Literal["off", "warn", "refuse"]
@@ -43,6 +44,7 @@ class _Settings(BaseModel):
     validation_share: float = Field(0.1, ge=0, le=0.5)
     test_share: float = Field(0.1, ge=0, le=0.5)
     compliance: _Compliance = _Compliance()
+    reject: list[_Warning] = []
 
 
 def read(key: str, text: str) -> Reading:

@@ -135,6 +135,10 @@ class ExamplesTable:
         """See examples.overview.examples."""
         return overview.examples(self, dataset, state=state, limit=limit, after=after)
 
+    def versions(self, dataset: str) -> Sequence[dict[str, Any]]:
+        """See examples.overview.versions."""
+        return overview.versions(self, dataset)
+
 
 def _key(place: Place) -> dict[str, str]:
     return {"pk": place.pk, "sk": place.sk}

@@ -1,7 +1,8 @@
 """publish_dataset: the examples table in, a frozen, numbered, content-addressed version in the artifacts bucket out.
 
 Reading the table is the cut. The version's number is taken together with its digest, before its files are stored;
-the files are named by both and stored once, so that a crashed publication is finished by the next one.
+the files are named by both and stored once, so that a crashed publication is finished by the next one. The dataset
+card comes last: it tells of the uploads as they were at the version's first publication that was not cut short.
 """
 
 from __future__ import annotations
@@ -15,20 +16,24 @@ from hashlib import sha256
 from typing import Protocol
 
 from pixtune.compliance.attribution import attribution
+from pixtune.datasets.card import LeftOut, card_of
+from pixtune.datasets.card_page import pictures_of, render
 from pixtune.datasets.settings import recipe_of, stated_settings
 from pixtune.datasets.splits import Splits, split
 from pixtune.datasets.version import DatasetSettings, Manifest, ManifestEntry
-from pixtune.errors import DatasetEmpty, FenceLost, TooMuchContention
+from pixtune.errors import DatasetEmpty, FenceLost, ProviderRefused, TooMuchContention
 from pixtune.examples import places
 from pixtune.examples.annotation import SPLITS
 from pixtune.examples.append import segment_key
-from pixtune.examples.items import ExampleItem, State
-from pixtune.examples.overview import all_examples
+from pixtune.examples.items import ExampleItem, State, UploadItem
+from pixtune.examples.overview import all_examples, all_uploads
 from pixtune.examples.ports import Each, Examples, Write, one_by_one
 from pixtune.examples.rows import Row, canonical
+from pixtune.providers.limits import ProviderSpec, spec_for
 from pixtune.training.ports import Runs
 
 _TRIES = 20
+_NAMED = 3  # examples that a note names
 _JSONL = "application/x-ndjson"
 
 
@@ -81,7 +86,15 @@ def publish_dataset(
     if run.version is not None and run.version_digest is not None:
         return Published(run.version, run.version_digest, 0)
     runs.update(run_id, {"stage": "PublishDataset"})
-    manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each)
+
+    def spec_of(own: DatasetSettings) -> ProviderSpec | None:
+        decided = run.settings.decided(own.provider, own.base_model, default_base_model)
+        try:
+            return spec_for(decided.provider, decided.base_model)
+        except ProviderRefused:
+            return None  # CheckReadiness says so; the version is the same without
+
+    manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each, spec_of)
     own = manifest.settings
     runs.update(
         run_id,
@@ -96,22 +109,35 @@ def publish_dataset(
 
 
 def publish(
-    dataset: str, table: Examples, artifacts: ArtifactStore, now: datetime, segment: str, each: Each
+    dataset: str,
+    table: Examples,
+    artifacts: ArtifactStore,
+    now: datetime,
+    segment: str,
+    each: Each,
+    spec_of: Callable[[DatasetSettings], ProviderSpec | None],
 ) -> tuple[Manifest, int]:
-    """Cut, compare with the log, number, store; answers the stored manifest and how many rows the log lacked now."""
+    """Cut, compare with the log, number, store; answers the stored manifest and how many rows the log lacked now.
+
+    spec_of: the base model whose tokens the card counts, if it is known.
+    """
     settings = stated_settings(table, dataset)
-    cut = read_cut(all_examples(table, dataset), read_log(dataset, artifacts, each))
-    if cut.missing:
-        artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(cut.missing).encode(), _JSONL)
+    examples = list(all_examples(table, dataset))
+    uploads = list(all_uploads(table, dataset))  # after the examples: what is known of a picture is never older
+    whole = read_cut(examples, read_log(dataset, artifacts, each))
+    if whole.missing:
+        artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(whole.missing).encode(), _JSONL)
+    cut, left_out = apply_policy(whole, uploads, settings)
     if not cut.rows:
+        policy = f" The dataset's reject setting leaves all {len(left_out)} out." if left_out else ""
         raise DatasetEmpty(
-            f"No example of {dataset!r} is ready.",
+            f"No example of {dataset!r} is ready.{policy}",
             "See what its examples wait for (pixtune data show), add images and annotations, and request again.",
         )
     splits = split(list(cut.rows.values()), settings)
     digest = version_digest(cut.rows.values(), splits, settings)
     version = take_number(table, dataset, digest, now)
-    manifest = manifest_of(dataset, version, digest, now, settings, cut, splits)
+    manifest = manifest_of(dataset, version, digest, now, settings, cut, splits, left_out)
     for name, key in manifest.files.items():
         lines = [line for example, line in cut.lines.items() if splits.of[example] == name]
         artifacts.put_once(key, "".join(lines).encode(), _JSONL)
@@ -119,8 +145,41 @@ def publish(
     if not artifacts.put_once(manifest.key, body, "application/json"):
         stored = artifacts.get(manifest.key)
         manifest = Manifest.from_json(json.loads(stored)) if stored else manifest
+    if manifest.card_key not in artifacts.keys(manifest.card_key):
+        rows = list(cut.rows.values())
+        card = card_of(manifest, rows, left_out, examples, uploads, spec_of(manifest.settings))
+        body = json.dumps(card.to_json(), sort_keys=True).encode()
+        artifacts.put_once(f"{manifest.folder}/card.json", body, "application/json")
+        pictures = pictures_of(card)
+        thumbs = each(lambda sha256: artifacts.get(f"thumbs/{sha256}.jpg") or b"", pictures)
+        page = render(card, dict(zip(pictures, thumbs, strict=True))).encode("utf-8", "replace")
+        artifacts.put_once(manifest.card_key, page, "text/html; charset=utf-8")
     _show_as_latest(table, manifest)
-    return manifest, len(cut.missing)
+    return manifest, len(whole.missing)
+
+
+def apply_policy(cut: Cut, uploads: Iterable[UploadItem], settings: DatasetSettings) -> tuple[Cut, list[LeftOut]]:
+    """The cut without the examples whose pictures carry a warning that `reject` names, and those examples.
+
+    A picture that was replaced since its example was read is judged by what the table shows of it now.
+    """
+    refused = set(settings.reject)
+    if not refused:
+        return cut, []
+    codes = {
+        item.key: tuple(dict.fromkeys(note.code.value for note in item.verdict.warnings if note.code in refused))
+        for item in uploads
+        if item.kind == "image" and item.verdict
+    }
+    left_out = []
+    for row in cut.rows.values():
+        for shown in row.images:
+            if found := codes.get(shown.upload):
+                left_out.append(LeftOut(row.example_id, shown.upload, shown.image.sha256, found))
+                break
+    gone = {one.example_id for one in left_out}
+    rows = {name: row for name, row in cut.rows.items() if name not in gone}
+    return replace(cut, rows=rows, lines={name: cut.lines[name] for name in rows}), left_out
 
 
 def read_log(dataset: str, artifacts: ArtifactStore, each: Each) -> set[tuple[str, int, str]]:
@@ -186,7 +245,14 @@ def take_number(table: Examples, dataset: str, digest: str, now: datetime) -> in
 
 
 def manifest_of(
-    dataset: str, version: int, digest: str, now: datetime, settings: DatasetSettings, cut: Cut, splits: Splits
+    dataset: str,
+    version: int,
+    digest: str,
+    now: datetime,
+    settings: DatasetSettings,
+    cut: Cut,
+    splits: Splits,
+    left_out: Sequence[LeftOut],
 ) -> Manifest:
     entries = tuple(
         ManifestEntry(
@@ -211,6 +277,12 @@ def manifest_of(
             f"{len(recipes[recipe])} images were converted as {recipe}, not {wanted}, such as {recipes[recipe][0]}."
         )
         notes.append({"code": "other_recipe", "detail": detail})
+    if left_out:
+        codes = Counter(code for one in left_out for code in one.codes)
+        why = ", ".join(f"{code} {count}" for code, count in codes.most_common())
+        named = ", ".join(one.example_id for one in left_out[:_NAMED])
+        detail = f"{len(left_out)} examples were left out by the reject setting ({why}), such as {named}."
+        notes.append({"code": "left_out", "detail": detail})
     if cut.missing:
         notes.append(
             {"code": "repaired", "detail": f"The log of rows lacked {len(cut.missing)}; they were appended."}
@@ -243,6 +315,9 @@ def _show_as_latest(table: Examples, manifest: Manifest) -> None:
         "created_at": manifest.created_at,
         "manifest_key": manifest.key,
         "settings": canonical(manifest.settings.to_json()),
+        "recipe": manifest.recipe,
+        "notes": canonical(list(manifest.notes)),
+        "card_key": manifest.card_key,
         "repaired": manifest.repaired,
     }
     for place in (places.version(manifest.dataset, manifest.digest), places.latest(manifest.dataset)):

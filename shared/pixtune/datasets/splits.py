@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from pixtune.datasets.together import Together
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.rows import Row
 
@@ -85,17 +86,7 @@ def _dealt(
 
 def components(rows: Sequence[Row]) -> list[list[str]]:
     """Example ids that must stay together, each list sorted, the lists in order of their first."""
-    parents = list(range(len(rows)))
-
-    def root(number: int) -> int:
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
-
-    def join(one: int, other: int) -> None:
-        parents[root(one)] = root(other)
-
+    together = Together(len(rows))
     first: dict[tuple[str, str], int] = {}
     hashes: dict[int, int] = {}  # difference hash -> an example that shows it
     for number, row in enumerate(rows):
@@ -103,22 +94,20 @@ def components(rows: Sequence[Row]) -> list[list[str]]:
         if row.annotation and row.annotation.group is not None:
             marks.append(("group", row.annotation.group))
         for mark in marks:
-            join(number, first.setdefault(mark, number))
+            together.join(number, first.setdefault(mark, number))
         for shown in row.images:
             dhash = int(shown.image.dhash, 16)
-            join(number, hashes.setdefault(dhash, number))
+            together.join(number, hashes.setdefault(dhash, number))
     for one, other in near_pairs(list(hashes)):
-        join(hashes[one], hashes[other])
-    together: dict[int, list[str]] = defaultdict(list)
-    for number, row in enumerate(rows):
-        together[root(number)].append(row.example_id)
-    return sorted(sorted(component) for component in together.values())
+        together.join(hashes[one], hashes[other])
+    return sorted(sorted(rows[number].example_id for number in group) for group in together.groups())
 
 
 def near_pairs(hashes: Sequence[int]) -> Iterable[tuple[int, int]]:
     """Pairs of distinct 64-bit hashes that differ in at most NEAR bits.
 
-    Two such hashes agree in at least one of NEAR + 1 bands of bits, so only those that share a band are compared.
+    Two such hashes agree in at least one of NEAR + 1 bands of bits, so only those that share a band are compared; a
+    pair that shares several comes several times.
     """
     width = 64 // (NEAR + 1) + 1
     for band in range(NEAR + 1):
@@ -127,6 +116,5 @@ def near_pairs(hashes: Sequence[int]) -> Iterable[tuple[int, int]]:
             buckets[value >> (band * width) & ((1 << width) - 1)].append(value)
         for bucket in buckets.values():
             for position, one in enumerate(bucket):
-                for other in bucket[position + 1 :]:
-                    if (one ^ other).bit_count() <= NEAR:
-                        yield one, other
+                for other in [value for value in bucket[position + 1 :] if (one ^ value).bit_count() <= NEAR]:
+                    yield one, other

@@ -16,6 +16,7 @@ class DatasetSettings:
     system: system text for rows that state none. prompt: asked where an annotation has no question.
     detail: "high" or "low". provider, base_model: None means the deployment's default.
     validation_share, test_share: of the examples that state no split. compliance: what is checked before a training.
+    reject: warnings of the gate whose examples are left out of the version.
     """
 
     system: str | None = None
@@ -26,6 +27,7 @@ class DatasetSettings:
     validation_share: float = 0.1
     test_share: float = 0.1
     compliance: CompliancePolicy = field(default_factory=CompliancePolicy)
+    reject: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"compliance": self.compliance.to_json()}
@@ -34,7 +36,8 @@ class DatasetSettings:
     def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
         known = {item.name for item in fields(cls)}
         values = {name: value for name, value in data.items() if name in known}
-        return cls(**(values | {"compliance": CompliancePolicy.from_json(data.get("compliance") or {})}))
+        read = {"compliance": CompliancePolicy.from_json(data.get("compliance") or {})}
+        return cls(**values | read | {"reject": tuple(values.get("reject", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,11 @@ class Manifest:
     @property
     def key(self) -> str:
         return f"{self.folder}/manifest.json"
+
+    @property
+    def card_key(self) -> str:
+        """The dataset card for people; `card.json` beside it says the same to programs."""
+        return f"{self.folder}/card.html"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

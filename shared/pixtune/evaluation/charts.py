@@ -1,4 +1,4 @@
-"""Metric points in, inline SVG out: loss curves and score bars, coloured by the page's CSS variables. Pure."""
+"""Metric points in, inline SVG out: loss curves, coloured by the page's CSS variables. Pure."""
 
 from __future__ import annotations
 
@@ -105,10 +105,3 @@ def _labels(labels: Sequence[tuple[float, str, str]], y: object) -> list[str]:
             f'<text class="label {css}-label" x="{_WIDTH - _RIGHT + 10}" y="{at:.1f}">{escape(name)}</text>'
         )
     return placed
-
-
-def bar(share: float, css: str = "ours", label: str | None = None) -> str:
-    """A share of 0 to 1 as a bar with its percentage, or another label, beside it."""
-    width = 100 * max(0.0, min(1.0, share))
-    drawn = f'<span class="bar"><span class="fill {css}" style="width:{width:.1f}%"></span></span>'
-    return f'<span class="share">{drawn}{f"{share:.0%}" if label is None else escape(label)}</span>'

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
-from importlib.resources import files
-from string import Template
 
 from pixtune.datasets.reading import read_manifest
 from pixtune.datasets.version import Manifest
 from pixtune.errors import RunFault
-from pixtune.evaluation.charts import bar, loss_chart
+from pixtune.evaluation.charts import loss_chart
 from pixtune.evaluation.choice import RULE
 from pixtune.evaluation.judge import kept_evaluation
 from pixtune.evaluation.scoring import Answer, Evaluation, interval, mean_f1, share_exact
+from pixtune.pages.page import bar, page, picture, table, tile, when
 from pixtune.providers.limits import ProviderSpec, spec_for
 from pixtune.registry.models import ModelVersion
 from pixtune.registry.ports import Models
@@ -85,9 +82,8 @@ def worst(answers: Sequence[Answer]) -> list[Answer]:
 def render(report: Report) -> str:
     """The page. Whatever people or models wrote is escaped; it loads nothing from anywhere."""
     sections = (_headline, _curves, _checkpoints, _comparison, _slices, _examples, _cost, _usage, _lineage, _footer)
-    template = Template(files("pixtune.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     title = f"{report.model.dataset}, model version {report.model.number}"
-    return template.substitute(title=escape(title), body="\n".join(filter(None, (part(report) for part in sections))))
+    return page(title, [part(report) for part in sections])
 
 
 def _headline(report: Report) -> str:
@@ -100,28 +96,23 @@ def _headline(report: Report) -> str:
     if promotion.get("rival") == "champion" and promotion.get("comparison"):
         found = promotion["comparison"]
         on = f"on {found['asked']} examples new to it; this model {found['ours']:.0%} there"
-        tiles.append(_tile("Champion before", f"{found['theirs']:.0%}", on))
+        tiles.append(tile("Champion before", f"{found['theirs']:.0%}", on))
     rows = ", ".join(f"{report.manifest.counts.get(split, 0)} {split}" for split in ("train", "validation", "test"))
-    tiles.append(_tile("Examples", f"{sum(report.manifest.counts.values()):,}", rows))
+    tiles.append(tile("Examples", f"{sum(report.manifest.counts.values()):,}", rows))
     return (
-        f'<p class="eyebrow">{_when(model.created_at)} · {escape(report.spec.title)} · run {escape(run.run_id)}</p>'
+        f'<p class="eyebrow">{when(model.created_at)} · {escape(report.spec.title)} · run {escape(run.run_id)}</p>'
         f'<h1>{name} <span class="badge {escape(alias)}">{escape(alias)}</span></h1>'
         f"<p>{escape(str(promotion.get('reason', 'Nothing was decided about it yet.')))}</p>"
         f'<div class="tiles">{"".join(tiles)}</div>'
     )
 
 
-def _tile(name: str, value: str, note: str) -> str:
-    told = f'<span class="name">{escape(name)}</span><b>{escape(value)}</b><span>{escape(note)}</span>'
-    return f'<div class="card tile">{told}</div>'
-
-
 def _score_tile(name: str, evaluation: Evaluation | None) -> str:
     if evaluation is None:
-        return _tile(name, "–", "not scored: the dataset version has no test split")
+        return tile(name, "–", "not scored: the dataset version has no test split")
     right, asked = sum(answer.exact for answer in evaluation.answers), len(evaluation.answers)
     low, high = interval(right, asked)
-    return _tile(name, f"{evaluation.score:.0%}", f"{right} of {asked} exact; 95 % interval {low:.0%} to {high:.0%}")
+    return tile(name, f"{evaluation.score:.0%}", f"{right} of {asked} exact; 95 % interval {low:.0%} to {high:.0%}")
 
 
 def _curves(report: Report) -> str:
@@ -153,8 +144,8 @@ def _checkpoints(report: Report) -> str:
             f"<td><code>{escape(point.model_id)}</code></td></tr>"
         )
     heading = "".join(f'<th class="number">{head}</th>' for _, head in present)
-    table = _table(f"<th>checkpoint</th><th>test score</th>{heading}<th>model</th>", rows)
-    return f'<h2>Checkpoints</h2>{table}<p class="quiet">Chosen: {RULE}.</p>'
+    listed = table(f"<th>checkpoint</th><th>test score</th>{heading}<th>model</th>", rows)
+    return f'<h2>Checkpoints</h2>{listed}<p class="quiet">Chosen: {RULE}.</p>'
 
 
 def _any_has(checkpoints: Sequence[Checkpoint], name: str) -> bool:
@@ -163,11 +154,6 @@ def _any_has(checkpoints: Sequence[Checkpoint], name: str) -> bool:
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _table(heading: str, rows: Sequence[str]) -> str:
-    head = f"<thead><tr>{heading}</tr></thead>" if heading else ""
-    return f'<div class="card scroll"><table>{head}<tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _comparison(report: Report) -> str:
@@ -192,7 +178,7 @@ def _comparison(report: Report) -> str:
     note = (
         f"{told}An answer is exact when it equals the expected one, letter case, spacing and final punctuation aside."
     )
-    return f'<h2>Before and after tuning</h2>{_table("", rows)}<p class="quiet">{note}</p>'
+    return f'<h2>Before and after tuning</h2>{table("", rows)}<p class="quiet">{note}</p>'
 
 
 def _slices(report: Report) -> str:
@@ -211,10 +197,9 @@ def _slices(report: Report) -> str:
                 f'<td class="number">{mean_f1(answers):.2f}</td></tr>'
             )
     heading = '<th>slice</th><th>value</th><th class="number">examples</th><th>base model</th><th>tuned</th>'
-    table = _table(heading + '<th class="number">token F1</th>', rows)
-    return (
-        f"<h2>Slices</h2>{table}<p class=\"quiet\">From the annotations' own fields and the pictures' brightness.</p>"
-    )
+    listed = table(heading + '<th class="number">token F1</th>', rows)
+    told = "From the annotations' own fields and the pictures' brightness."
+    return f'<h2>Slices</h2>{listed}<p class="quiet">{told}</p>'
 
 
 def _examples(report: Report) -> str:
@@ -231,11 +216,7 @@ def _examples(report: Report) -> str:
 
 
 def _example(answer: Answer, before: Answer | None, thumbs: Mapping[str, bytes]) -> str:
-    picture = thumbs.get(answer.images[0]) if answer.images else None
-    if picture:
-        image = f'<img alt="" src="data:image/jpeg;base64,{b64encode(picture).decode()}">'
-    else:
-        image = '<div class="no-picture">no picture</div>'
+    image = picture(thumbs.get(answer.images[0]) if answer.images else None)
     said = escape(answer.error or answer.actual or "(nothing)")
     base = ""
     if before:
@@ -266,9 +247,9 @@ def _cost(report: Report) -> str:
         where = "inside" if inside else "outside"
         rows.insert(2, ("estimate against provider", f"{off:+.1%} off the middle, {where} the band"))
     notes = "".join(f"<li>{escape(note)}</li>" for note in estimate.get("notes", ()))
-    table = _table("", [f'<tr><td>{name}</td><td class="number">{value}</td></tr>' for name, value in rows])
+    listed = table("", [f'<tr><td>{name}</td><td class="number">{value}</td></tr>' for name, value in rows])
     dated = f'<p class="quiet">Prices of {escape(str(estimate["price_date"]))}.</p>'
-    return f"<h2>Cost</h2>{table}{dated}" + (f"<ul>{notes}</ul>" if notes else "")
+    return f"<h2>Cost</h2>{listed}{dated}" + (f"<ul>{notes}</ul>" if notes else "")
 
 
 def _usage(report: Report) -> str:
@@ -324,17 +305,13 @@ def _lineage(report: Report) -> str:
         ("model", model.model_id),
         ("image recipe", model.recipe),
         ("evaluation", model.evaluation_key or "–"),
-        ("run", f"{run.run_id}, attempt {run.attempt}, requested {_when(run.requested_at)} by {run.door}"),
+        ("run", f"{run.run_id}, attempt {run.attempt}, requested {when(run.requested_at)} by {run.door}"),
     ]
     rows = [f"<tr><th>{escape(name)}</th><td><code>{escape(value)}</code></td></tr>" for name, value in pairs]
-    return f"<h2>Where it comes from</h2>{_table('', rows)}"
+    return f"<h2>Where it comes from</h2>{table('', rows)}"
 
 
 def _footer(report: Report) -> str:
     skipped = report.spec.content_skips
     told = f" The provider may have left out images that show {', '.join(skipped)}." if skipped else ""
     return f"<footer>Written by pixtune when the run ended; nothing on this page changes afterwards.{told}</footer>"
-
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -28,6 +28,8 @@ class ImageData:
     sha256: of the converted bytes (they lie at `images/{sha256}.{jpg|png}`). format: "jpeg" or "png". size: bytes.
     width, height: pixels, upright. source_*: of the upload, before conversion. orientation: EXIF's 1 to 8.
     brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex digits. recipe: the recipe's id.
+    sharpness: variance of the Laplacian at about 512 pixels. information: entropy of the brightness in bits. None
+    for an image from before these were measured; its JSON then lacks them, so that its rows keep their digests.
     """
 
     sha256: str
@@ -43,6 +45,8 @@ class ImageData:
     brightness: float
     dhash: str
     recipe: str
+    sharpness: float | None = None
+    information: float | None = None
 
     @property
     def key(self) -> str:
@@ -50,7 +54,8 @@ class ImageData:
         return f"images/{self.sha256}.{'jpg' if self.format == 'jpeg' else self.format}"
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ImageData:
@@ -62,6 +67,9 @@ class ImageData:
             + [("brightness", float)]
         ):
             values[name] = kind(data[name])
+        for name in ("sharpness", "information"):
+            if data.get(name) is not None:
+                values[name] = float(data[name])
         image = cls(**values)
         if not (_SHA256.fullmatch(image.sha256) and _DHASH.fullmatch(image.dhash) and image.format in _FORMATS):
             raise ValueError(f"Expected a converted image's hashes and format, found {image}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -120,6 +121,19 @@ def examples(
     )
     page: Sequence[ExampleItem] = wanted[:limit]
     return [shown(example) for example in page], page[-1].example_id if len(wanted) > limit else None
+
+
+def versions(table: Examples, dataset: str) -> list[dict[str, Any]]:
+    """Every published version, newest first: {version, digest, counts, created_at (Unix seconds), recipe, repaired,
+    settings, notes: [{code, detail}], manifest_key, card_key}. What a version from before cards lacks is None."""
+    items = table.query(places.root(dataset), places.VERSIONS)
+    published = [item for item in items if "manifest_key" in item]  # the others are numbered, but not stored yet
+    return [
+        {name: item[name] for name in ("version", "digest", "counts", "created_at", "repaired", "manifest_key")}
+        | {name: item.get(name) for name in ("recipe", "card_key")}
+        | {"settings": json.loads(item["settings"]), "notes": json.loads(item.get("notes", "[]"))}
+        for item in sorted(published, key=lambda item: -int(item["version"]))
+    ]
 
 
 def shown(example: ExampleItem) -> dict[str, Any]:

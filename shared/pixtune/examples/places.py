@@ -23,6 +23,7 @@ from pixtune.examples.ports import Place
 from pixtune.keys import hashed, hashed_stem, upload_id
 
 PARTITIONS = 16
+VERSIONS = "VERSION#"
 
 
 def root(dataset: str) -> str:
@@ -74,7 +75,7 @@ def stems(dataset: str, key: str) -> tuple[str, str]:
 
 
 def version(dataset: str, digest: str) -> Place:
-    return Place(root(dataset), f"VERSION#{digest}")
+    return Place(root(dataset), f"{VERSIONS}{digest}")
 
 
 def counter(dataset: str) -> Place:

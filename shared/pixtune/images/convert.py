@@ -22,6 +22,7 @@ from pixtune.examples.facts import ImageData
 from pixtune.images import libjpeg
 from pixtune.images.converted import Converted
 from pixtune.images.gate import MAX_PIXELS, Header, inspect
+from pixtune.images.measures import information, sharpness, warnings
 from pixtune.images.recipe import Recipe
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
 
@@ -105,6 +106,8 @@ def _decode(data: bytes, header: Header, recipe: Recipe) -> Converted:
     if brightness < DARK or brightness > BRIGHT:
         code = Code.TOO_DARK if brightness < DARK else Code.TOO_BRIGHT
         notes.append(Note(code, f"Its mean brightness is {brightness:.3f} on a scale from 0 to 1."))
+    sharp, bits = sharpness(luma), information(luma)
+    notes += warnings(sharp, bits, header.width, header.height)
     image = ImageData(
         sha256=sha256(content).hexdigest(),
         format=format_,
@@ -119,6 +122,8 @@ def _decode(data: bytes, header: Header, recipe: Recipe) -> Converted:
         brightness=brightness,
         dhash=_dhash(luma),
         recipe=recipe.id,
+        sharpness=sharp,
+        information=bits,
     )
     outcome, code = (Outcome.FIXED, Code.CONVERTED) if repairs else (Outcome.ACCEPTED, Code.OK)
     verdict = Verdict(outcome, code, "; ".join(repairs), warnings=tuple(notes))

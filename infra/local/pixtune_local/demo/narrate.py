@@ -11,11 +11,13 @@ import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+from pixtune.verdicts import Outcome
 from pixtune_cli.client import Api
 from pixtune_cli.display import say, sparkline
 from pixtune_cli.target import find
@@ -122,15 +124,17 @@ def _tell(root: Path, info: stack.StackInfo) -> Checks:
     _check_version(checks, info, dropped, record)
     _check_training(checks, api, info, record, scores)
     report = _artifact(info, record["report_key"]) if record["report_key"] else b""
-    path = folder / "report.html"
+    path, card = folder / "report.html", folder / "card.html"
     path.write_bytes(report)
+    card.write_bytes(_check_card(checks, api, info, dropped, record))
     checks.hold(
         "the report stands on its own", b"<svg" in report and b"http://" not in report.replace(b"w3.org", b"")
     )
     status = stack.status(root)
     stuck = {queue.name: queue.waiting for queue in status.dead_letter_queues if queue.waiting}
     checks.hold("no message is in a dead-letter queue", not stuck, stuck)
-    say(f"\nReport  {path}")
+    say(f"\nCard    {card}")
+    say(f"Report  {path}")
     return checks
 
 
@@ -229,6 +233,22 @@ def _check_version(checks: Checks, info: stack.StackInfo, dropped: Dropped, reco
     pictures = [_artifact(info, f"images/{row['images'][0]['sha256']}.jpg") for row in rows[:20]]
     checks.hold("the converted pictures carry no EXIF", not any(b"Exif\x00" in picture for picture in pictures))
     say(f"  version {manifest['version']} {manifest['digest'][:12]}: {manifest['counts']}")
+
+
+def _check_card(checks: Checks, api: Api, info: stack.StackInfo, dropped: Dropped, record: dict[str, Any]) -> bytes:
+    """Answers the page, fetched by the link that the API gives."""
+    version = api.get(f"/v1/datasets/{DATASET}/versions/{record['version']}")
+    with urllib.request.urlopen(version["card_url"], timeout=10) as answer:
+        page: bytes = answer.read()
+    card = json.loads(_artifact(info, version["card_key"].replace("card.html", "card.json")))
+    found = {one["key"]: one["code"] for one in card["rejected"]}
+    wanted = {f"{DATASET}/odd/{odd.name}": odd.code.value for odd in dropped.odd if odd.expect is Outcome.REJECTED}
+    checks.hold(f"the card names each of the {len(wanted)} rejected files and why", found == wanted, found)
+    text = page.decode()
+    absent = [name for name, code in wanted.items() if escape(name) not in text or code not in text]
+    checks.hold("its page shows them", not absent, absent)
+    checks.hold("the page has pictures and stands on its own", "data:image/jpeg" in text and "http://" not in text)
+    return page
 
 
 def _answer(row: dict[str, Any]) -> str:
