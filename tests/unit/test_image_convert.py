@@ -11,10 +11,11 @@ from PIL.PngImagePlugin import PngInfo
 from tests.unit import drawn
 
 from pixtune.images import libjpeg
-from pixtune.images.convert import MAX_PNG_BYTES, convert
+from pixtune.images.convert import convert
 from pixtune.images.converted import Converted
 from pixtune.images.gate import inspect
 from pixtune.images.recipe import Recipe
+from pixtune.images.steps import MAX_PNG_BYTES
 from pixtune.verdicts import Code, Outcome
 
 RECIPE = Recipe.default()
@@ -42,7 +43,7 @@ def test_a_photograph_is_shrunk_encoded_and_accepted() -> None:
     image = converted.image
     assert image
     assert (converted.verdict.outcome, converted.verdict.code) == (Outcome.ACCEPTED, Code.OK)
-    assert (image.width, image.height, image.format, image.recipe) == (1024, 768, "jpeg", "1-high-85")
+    assert (image.width, image.height, image.format, image.recipe) == (1024, 768, "jpeg", RECIPE.id)
     assert (image.source_width, image.source_height, image.source_format, image.orientation) == (
         4000,
         3000,
@@ -67,7 +68,7 @@ def test_low_detail_fits_the_512_box() -> None:
 
 
 def test_a_photographic_png_and_a_webp_become_jpeg_and_a_drawing_stays_png() -> None:
-    assert usable(drawn.encoded(drawn.photo(), "PNG")).content.startswith(b"\xff\xd8")
+    assert usable(drawn.encoded(drawn.photo(1600, 1200), "PNG")).content.startswith(b"\xff\xd8")
     assert usable(drawn.encoded(drawn.photo(), "WEBP")).content.startswith(b"\xff\xd8")
     drawing = Image.new("RGB", (300, 200), WHITE)
     drawing.paste(RED, (50, 50, 90, 90))

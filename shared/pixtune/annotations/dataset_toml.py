@@ -5,9 +5,11 @@ from __future__ import annotations
 import tomllib
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pixtune.annotations.reading import Reading
+from pixtune.images.recipe import Recipe
+from pixtune.images.steps import Parameter
 from pixtune.keys import SETTINGS_FILE
 from pixtune.verdicts import Code, rejected
 
@@ -25,6 +27,16 @@ class _Settings(BaseModel):
     base_model: str | None = Field(None, min_length=1, max_length=200)
     validation_share: float = Field(0.1, ge=0, le=0.5)
     test_share: float = Field(0.1, ge=0, le=0.5)
+    steps: list[str | dict[str, int | float | str | bool]] | None = None
+
+    @field_validator("steps")
+    @classmethod
+    def _make_a_recipe(
+        cls, steps: list[str | dict[str, Parameter]] | None
+    ) -> list[str | dict[str, Parameter]] | None:
+        if steps is not None:
+            Recipe.of(steps)  # its ValueError names every problem
+        return steps
 
 
 def read(key: str, text: str) -> Reading:

@@ -6,7 +6,7 @@ from pixtune.datasets.version import DatasetSettings
 from pixtune.examples import places
 from pixtune.examples.items import UploadItem
 from pixtune.examples.ports import Examples
-from pixtune.images.recipe import Recipe
+from pixtune.images.recipe import Detail, Recipe
 from pixtune.keys import SETTINGS_FILE
 
 
@@ -23,4 +23,5 @@ def read_settings(table: Examples, dataset: str) -> DatasetSettings:
 
 def recipe_of(settings: DatasetSettings) -> Recipe:
     """How the dataset's images are to be converted."""
-    return Recipe.low() if settings.detail == "low" else Recipe.default()
+    detail: Detail = "low" if settings.detail == "low" else "high"
+    return Recipe.default(detail) if settings.steps is None else Recipe.of(settings.steps, detail)

@@ -13,7 +13,8 @@ class DatasetSettings:
 
     system: system text for rows that state none. prompt: asked where an annotation has no question.
     detail: "high" or "low". provider, base_model: None means the deployment's default.
-    validation_share, test_share: of the examples that state no split.
+    validation_share, test_share: of the examples that state no split. steps: how pictures are preprocessed, names or
+    tables as images.recipe.Recipe.of takes them; None means the standard steps.
     """
 
     system: str | None = None
@@ -23,6 +24,7 @@ class DatasetSettings:
     base_model: str | None = None
     validation_share: float = 0.1
     test_share: float = 0.1
+    steps: tuple[str | Mapping[str, Any], ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -30,7 +32,10 @@ class DatasetSettings:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
         known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in known})
+        values = {name: value for name, value in data.items() if name in known}
+        if values.get("steps") is not None:
+            values["steps"] = tuple(values["steps"])
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)

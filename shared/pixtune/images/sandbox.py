@@ -24,7 +24,7 @@ from threading import Lock
 from types import TracebackType
 from typing import IO, Any, Self
 
-from pixtune.errors import DecoderNotStarted
+from pixtune.errors import DecoderNotStarted, StepFailed
 from pixtune.images.converted import Converted
 from pixtune.images.recipe import Recipe
 from pixtune.verdicts import Code, Outcome, rejected
@@ -159,6 +159,8 @@ def _believed(answer: bytes, data: bytes, recipe: Recipe) -> Converted:
     try:
         (head,) = struct.unpack_from(">I", answer)
         values: dict[str, Any] = json.loads(answer[4 : 4 + head])
+        if "step_failed" in values:
+            raise StepFailed(str(values["step_failed"]))
         content_end = 4 + head + int(values["content"])
         content, thumb = answer[4 + head : content_end], answer[content_end:]
         converted = Converted.from_json(values, content, thumb)
@@ -212,7 +214,7 @@ class Sandbox:
     def convert(self, data: bytes, recipe: Recipe) -> Converted:
         """Convert one picture, with one more try in a fresh worker when the worker dies of it.
 
-        Raises DecoderNotStarted when no worker can be started.
+        Raises DecoderNotStarted when no worker can be started, StepFailed when a step of the recipe has a defect.
         """
         with self._lock:
             for _ in range(2):

@@ -12,6 +12,7 @@ import struct
 import sys
 from typing import BinaryIO
 
+from pixtune.errors import StepFailed
 from pixtune.images.recipe import Recipe
 
 try:
@@ -62,7 +63,12 @@ def main() -> None:
         if job is None:
             return
         order = json.loads(job)
-        converted = convert(os.pread(pictures, order["size"], 0), Recipe.from_json(order["recipe"]))
+        try:
+            converted = convert(os.pread(pictures, order["size"], 0), Recipe.from_json(order["recipe"]))
+        except StepFailed as error:
+            head = json.dumps({"step_failed": str(error)}).encode()
+            write_frame(answers, struct.pack(">I", len(head)) + head)
+            continue
         values = converted.to_json() | {"content": len(converted.content), "thumb": len(converted.thumb)}
         head = json.dumps(values).encode()
         body = b"".join((struct.pack(">I", len(head)), head, converted.content, converted.thumb))
