@@ -35,18 +35,19 @@ _READERS: Mapping[str, type[ImageFile]] = {"jpeg": JpegImageFile, "png": PngImag
 Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values())
 
 
-def convert(data: bytes, recipe: Recipe) -> Converted:
-    """Convert one picture. Whatever is wrong with the bytes is a verdict.
+def convert(data: bytes, recipe: Recipe, trusting: bool = False) -> Converted:
+    """Convert one picture. Whatever is wrong with the bytes is a verdict, the same one either way.
 
+    trusting: decode a JPEG once instead of twice, in a process that may end of it; half the time for a large one.
     Raises StepFailed when a step of the recipe fails on a picture that could be decoded.
     """
     header = inspect(data)
     if isinstance(header, Verdict):
         return Converted(header)
     try:
-        canvas, notes = _decode(data, header, recipe)
+        canvas, notes = _decode(data, header, recipe, trusting)
         if notes and canvas.unchanged is not None:  # what a decoder objects to is encoded again
-            canvas, notes = _decode(data, header, recipe, keep=False)
+            canvas, notes = _decode(data, header, recipe, trusting, keep=False)
         return _finish(data, header, canvas, recipe, notes)
     except _Undecodable as error:
         return Converted(error.verdict)
@@ -70,7 +71,9 @@ class _Undecodable(Exception):
         )
 
 
-def _decode(data: bytes, header: Header, recipe: Recipe, keep: bool = True) -> tuple[Canvas, list[Note]]:
+def _decode(
+    data: bytes, header: Header, recipe: Recipe, trusting: bool, keep: bool = True
+) -> tuple[Canvas, list[Note]]:
     """The picture decoded, a JPEG no larger than it is needed, and what its decoder objected to."""
     try:
         picture = _READERS[header.format](BytesIO(data))
@@ -92,14 +95,37 @@ def _decode(data: bytes, header: Header, recipe: Recipe, keep: bool = True) -> t
             bare = strip(data, header.format)
             if bare is not None and len(bare) <= MAX_KEPT_BYTES:
                 canvas.unchanged, needed = bare, _thumb_size(*picture.size)
-        if header.format == "jpeg":
-            picture.draft("RGB", needed or picture.size)
-        picture.load()
+        notes = _load(data, header, canvas, needed or picture.size, trusting)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise far beyond OSError: IndexError, struct.error, TypeError
         raise _Undecodable(error, header.format) from error
-    return canvas, _objections(data, header) if header.format == "jpeg" else []
+    return canvas, notes
+
+
+def _load(data: bytes, header: Header, canvas: Canvas, least: tuple[int, int], trusting: bool) -> list[Note]:
+    """Decode the canvas's picture, a JPEG at no less than `least`; returns what its decoder objected to."""
+    picture = canvas.picture
+    if header.format != "jpeg":
+        picture.load()
+        return []
+    if picture.mode != "RGB" or header.whole_lines or not libjpeg.available():
+        picture.draft(picture.mode, least)
+        picture.load()
+        return _objections(libjpeg.warnings(data, header) if libjpeg.available() else (), header)
+    # Pillow answers for a damaged file, as its errors end no process: before, or when there was something to hear.
+    if not trusting:
+        _try(picture)
+    pixels, size, said = libjpeg.decode(data, header, least)
+    if said and trusting:
+        _try(picture)
+    canvas.picture = Image.frombuffer("RGB", size, pixels, "raw", "RGBX", 0, 1)
+    return _objections(said, header)
+
+
+def _try(picture: Image.Image) -> None:
+    picture.draft("RGB", (1, 1))
+    picture.load()
 
 
 def _is_plain(canvas: Canvas, recipe: Recipe) -> bool:
@@ -155,8 +181,7 @@ def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: 
     return Converted(verdict, image, content, _thumb(small))
 
 
-def _objections(data: bytes, header: Header) -> list[Note]:
-    said = libjpeg.warnings(data, header)
+def _objections(said: tuple[str, ...], header: Header) -> list[Note]:
     if header.bad_icc:
         said += ("the colour profile's parts do not fit together",)
     return [Note(Code.JPEG_WARNING, "; ".join(said))] if said else []

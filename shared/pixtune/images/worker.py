@@ -64,7 +64,8 @@ def main() -> None:
             return
         order = json.loads(job)
         try:
-            converted = convert(os.pread(pictures, order["size"], 0), Recipe.from_json(order["recipe"]))
+            data, recipe = os.pread(pictures, order["size"], 0), Recipe.from_json(order["recipe"])
+            converted = convert(data, recipe, order["trusting"])
         except StepFailed as error:
             head = json.dumps({"step_failed": str(error)}).encode()
             write_frame(answers, struct.pack(">I", len(head)) + head)
