@@ -55,7 +55,7 @@ def test_a_photograph_is_shrunk_encoded_and_accepted() -> None:
     assert drawn.decoded(converted.thumb).size == (256, 192)
 
 
-@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "BMP"])
 def test_the_picture_stays_the_same_picture(format_: str) -> None:
     source = drawn.photo(1600, 1200)
     found = pixels(drawn.encoded(source, format_, quality=95))
@@ -186,6 +186,16 @@ def test_colour_hidden_under_transparency_never_shows(mode: str) -> None:
     assert "transparency" in converted.verdict.detail
     assert found.getpixel((90, 40)) == WHITE
     assert found.getpixel((10, 40)) == ((29, 29, 29) if mode == "LA" else BLUE)
+
+
+def test_a_still_gif_lies_on_white_and_stays_a_drawing() -> None:
+    drawing = Image.new("RGBA", (120, 80), (0, 0, 0, 0))
+    drawing.paste((*BLUE, 255), (0, 0, 40, 80))
+    converted = usable(drawn.encoded(drawing, "GIF"))
+    found = drawn.decoded(converted.content)
+    assert converted.image
+    assert (converted.image.source_format, converted.image.format) == ("gif", "png")
+    assert (found.getpixel((20, 40)), found.getpixel((90, 40))) == (BLUE, WHITE)
 
 
 def test_half_transparency_mixes_with_white() -> None:

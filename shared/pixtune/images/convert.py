@@ -12,6 +12,8 @@ from hashlib import sha256
 from io import BytesIO
 
 from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -31,7 +33,13 @@ THUMB_SIDE = 256
 DARK, BRIGHT = 0.03, 0.98  # mean luma
 
 # Opened by class, never by Image.open: no other parser can be reached, and an MPO is its first picture.
-_READERS: Mapping[str, type[ImageFile]] = {"jpeg": JpegImageFile, "png": PngImageFile, "webp": WebPImageFile}
+_READERS: Mapping[str, type[ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+    "gif": GifImageFile,
+    "bmp": BmpImageFile,
+}
 Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values())
 
 
