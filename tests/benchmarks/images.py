@@ -122,7 +122,7 @@ def measure(folder: Path) -> Iterator[Row]:
         for format_, size, detail in CASES:
             path = folder / f"{size}.{format_.lower()}"
             if not path.exists():
-                photograph(*MEGAPIXELS[size]).save(path, format_, **_SAVED[format_])  # type: ignore[arg-type]
+                photograph(*MEGAPIXELS[size]).save(path, format_, **_SAVED[format_])
             yield _row(path, f"{format_} {size} MP {detail}", detail, sandbox, vips)
 
 

@@ -267,6 +267,21 @@ def test_a_box_lies_where_its_thing_is_after_every_step(order: tuple[object, ...
     assert all(abs(a - b) <= 1 for a, b in zip(red, placed, strict=True)), (red, placed)
 
 
+@pytest.mark.parametrize("order", ORDERS[:3], ids=["standard", "orient first", "crop before"])
+@pytest.mark.parametrize("size", [(2000, 1500), (1999, 1501), (1152, 864), (3000, 1000), (901, 1601)])
+def test_a_jpeg_comes_out_as_large_as_any_other_format(size: tuple[int, int], order: tuple[object, ...]) -> None:
+    """Its decoder shrinks it first; the size still follows from that of the file."""
+    recipe = Recipe.of(order)  # type: ignore[arg-type]  # names and tables
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = [drawn.encoded(drawn.photo(*size), format_, exif=exif) for format_ in ("JPEG", "PNG")]
+    (one, other) = (convert(data, recipe) for data in files)
+    assert one.image
+    assert other.image
+    assert (one.image.width, one.image.height) == (other.image.width, other.image.height)
+    assert drawn.decoded(one.content).size == (one.image.width, one.image.height)
+
+
 def test_a_box_that_was_cropped_away_is_nowhere() -> None:
     recipe = Recipe.of(["flatten", {"name": "crop", "share_x": 0.5, "at_x": 1.0}, "resize", "encode"])
     assert recipe.placed((0, 0, 100, 100), 800, 600) is None

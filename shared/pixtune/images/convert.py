@@ -92,6 +92,7 @@ def _decode(
         profile = picture.info.get("icc_profile")
         canvas = Canvas(
             picture,
+            picture.size,
             header.format,
             header.bits,
             _orientation(picture),
@@ -148,7 +149,7 @@ def _is_plain(canvas: Canvas, recipe: Recipe) -> bool:
         or "transparency" in picture.info
     ):
         return False
-    probe = Canvas(Image.new("RGB", (1, 1)), profile=canvas.profile)
+    probe = Canvas(Image.new("RGB", (1, 1)), (1, 1), profile=canvas.profile)
     to_srgb(probe)
     return not probe.repairs
 
@@ -168,7 +169,7 @@ def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: 
     if brightness < DARK or brightness > BRIGHT:
         code = Code.TOO_DARK if brightness < DARK else Code.TOO_BRIGHT
         notes = [*notes, Note(code, f"Its mean brightness is {brightness:.3f} on a scale from 0 to 1.")]
-    width, height = (header.width, header.height) if content is canvas.unchanged else small.size
+    width, height = canvas.size
     image = ImageData(
         sha256=sha256(content).hexdigest(),
         format=canvas.format,

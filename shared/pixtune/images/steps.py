@@ -31,13 +31,15 @@ _MAX_PROFILE_BYTES = 4 * 1024 * 1024
 class Canvas:
     """A decoded picture on its way, and what its file says of it that the pixels do not.
 
-    bits: per channel, in the file. orientation: EXIF's, 1 to 8. profile: the colour profile's bytes. repairs: what
-    had to be mended, for the verdict; what a dataset asked for is no repair. unchanged: the file itself without its
-    metadata, when the standard steps change no pixel of it; the picture may then be a smaller one, for looking only.
-    content, format: what the last step made of it, "jpeg" or "png".
+    size: what the picture would have in full; its decoder may have shrunk it. bits: per channel, in the file.
+    orientation: EXIF's, 1 to 8. profile: the colour profile's bytes. repairs: what had to be mended, for the verdict;
+    what a dataset asked for is no repair. unchanged: the file itself without its metadata, when the standard steps
+    change no pixel of it; the picture may then be a smaller one, for looking only. content, format: what the last
+    step made of it, "jpeg" or "png".
     """
 
     picture: Image.Image
+    size: tuple[int, int]
     source_format: str = ""
     bits: int = 8
     orientation: int = 1
@@ -166,13 +168,14 @@ def resize(canvas: Canvas, *, long_side: int = 2048, short_side: int = 768) -> N
     from PIL import Image
 
     picture = canvas.picture
-    target = fit(*picture.size, long_side=long_side, short_side=short_side)
-    if target != picture.size:
+    target = fit(*canvas.size, long_side=long_side, short_side=short_side)
+    if canvas.unchanged is None and target != picture.size:
         # A JPEG was shrunk by its decoder already: the cheaper filter looks the same and is 40 % faster.
         if canvas.source_format == "jpeg":
             canvas.picture = picture.resize(target, Image.Resampling.BICUBIC)
         else:
             canvas.picture = picture.resize(target, Image.Resampling.LANCZOS, reducing_gap=1.5)
+    canvas.size = target
 
 
 @_step()
@@ -214,15 +217,21 @@ def orient(canvas: Canvas) -> None:
     }
     if canvas.orientation in turns:
         canvas.picture = canvas.picture.transpose(turns[canvas.orientation])
+        if canvas.orientation >= 5:
+            canvas.size = canvas.size[1], canvas.size[0]
         canvas.repairs.append(f"turned upright (EXIF orientation {canvas.orientation})")
 
 
 @_step(share_x=(0.05, 1), share_y=(0.05, 1), at_x=(0, 1), at_y=(0, 1))
 def crop(canvas: Canvas, *, share_x: float = 1.0, share_y: float = 1.0, at_x: float = 0.5, at_y: float = 0.5) -> None:
     """Only a part kept: these shares of width and height, lying at the left or top (0), the middle or the end (1)."""
+    width, height = canvas.size
+    left, top, right, bottom = window(width, height, share_x=share_x, share_y=share_y, at_x=at_x, at_y=at_y)
+    across, down = canvas.picture.width / width, canvas.picture.height / height
     canvas.picture = canvas.picture.crop(
-        window(*canvas.picture.size, share_x=share_x, share_y=share_y, at_x=at_x, at_y=at_y)
+        (round(left * across), round(top * down), max(1, round(right * across)), max(1, round(bottom * down)))
     )
+    canvas.size = right - left, bottom - top
 
 
 @_step()
