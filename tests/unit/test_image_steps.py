@@ -7,6 +7,7 @@ import subprocess
 import sys
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,6 +199,23 @@ def test_a_step_with_a_defect_is_a_fault_of_ours_and_never_a_verdict_on_the_pict
     with pytest.raises(StepFailed, match=f"The step {name} failed") as failed:
         convert(drawn.jpeg(), Recipe.of(["flatten", "resize", name, "encode"]))
     assert said in str(failed.value)
+
+
+@pytest.mark.usefixtures("own")
+def test_a_failed_step_leaves_the_sandbox_as_a_fault_and_the_next_picture_unharmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "from pixtune.images.steps import own_step\n\n\n"
+        "@own_step()\ndef stumble(picture):\n    raise KeyError('blue')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))  # the worker begins with our path
+    with Sandbox() as sandbox:
+        with pytest.raises(StepFailed, match="stumble failed: KeyError"):
+            sandbox.convert(drawn.jpeg(), Recipe.of(["flatten", "resize", "stumble", "encode"]))
+        before = sandbox.worker_pid
+        assert sandbox.convert(drawn.jpeg(), Recipe.default()).image
+        assert sandbox.worker_pid == before
 
 
 def test_a_parameter_without_a_default_and_a_name_that_is_taken_are_refused() -> None:
