@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -65,12 +63,13 @@ def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
 
 
 def naive(data: bytes, box: tuple[int, int]) -> bytes:
-    """What one writes first: open, turn upright, shrink with Lanczos, save."""
-    picture = ImageOps.exif_transpose(Image.open(BytesIO(data)))
+    """What one writes first: open, turn upright, shrink with Lanczos, save in the format it came in."""
+    opened = Image.open(BytesIO(data))
+    picture = ImageOps.exif_transpose(opened)
     size = fit(*picture.size, long_side=box[0], short_side=box[1])
     small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     out = BytesIO()
-    small.save(out, "JPEG", quality=85)
+    small.save(out, opened.format, quality=85)
     return out.getvalue()
 
 
@@ -105,13 +104,13 @@ def _peaks(path: Path, detail: str) -> tuple[float, float]:
     photograph(64, 64).save(tiny, "PNG")
     with Sandbox() as sandbox:
         sandbox.convert(tiny.getvalue(), recipe)
-        before = _high_water(sandbox)
+        before = _high_water(sandbox.worker_pid)
         sandbox.convert(path.read_bytes(), recipe)
-        return plain, _high_water(sandbox) - before
+        return plain, _high_water(sandbox.worker_pid) - before
 
 
-def _high_water(sandbox: Sandbox) -> float:
-    status = Path(f"/proc/{sandbox.worker_pid}/status").read_text()
+def _high_water(process: object) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1000
 
 
@@ -174,9 +173,9 @@ def main() -> None:
     tiny = BytesIO()
     Image.new("RGB", (64, 64)).save(tiny, "JPEG")
     naive(tiny.getvalue(), box)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _high_water("self")
     naive(data, box)
-    sys.stdout.write(f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000}{os.linesep}")
+    sys.stdout.write(str(_high_water("self") - before))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ before it looks at a byte. Frames are a big-endian length and that many bytes.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import struct
@@ -19,6 +21,9 @@ try:
     import resource
 except ImportError:  # Windows has no such limits; the deadline alone holds there
     resource = None  # type: ignore[assignment]  # the module is either there or not
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def write_frame(out: BinaryIO, body: bytes) -> None:
@@ -39,6 +44,17 @@ def limit_memory(limit_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
 
+def keep_freed_memory() -> None:
+    """Let freed pixels be used again for the next picture: giving them back costs a page fault for every 4 kB.
+
+    Only the end of the heap up to 64 MiB; blocks of 16 MiB and more are still given back. Source: mallopt(3), glibc.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+        mallopt(_M_MMAP_THRESHOLD, 16 << 20)
+
+
 def limit_cpu(budget_seconds: int) -> None:
     """Allow this many more seconds of CPU: the kernel counts from the process's start, so what is used is added."""
     if resource and sys.platform == "linux":
@@ -54,6 +70,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing a decoder prints can look like an answer
     limit_memory(memory_bytes)
+    if sys.platform == "linux":
+        keep_freed_memory()
     from pixtune.images.convert import convert  # after the limit, which holds for everything PIL allocates
 
     write_frame(answers, b"ready")
