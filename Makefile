@@ -39,7 +39,7 @@ locks: | $(filter .tools/bin/uv,$(UV))  ## compile the hash-pinned locks again f
 help:  ## this list
 	@awk -F ':.*##' '/^[a-z0-9-]+:.*##/ {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test up down status lint typecheck unit e2e sam build bench soak clean
+.PHONY: demo test up down status lint typecheck unit e2e sam build bench fuzz soak clean
 demo: setup  ## the main job, end to end, on this machine (KEEP=1 leaves it running)
 	$(BIN)/pixtune demo $(if $(KEEP),--keep)
 
@@ -74,6 +74,9 @@ build: sam  ## the packages that sam deploy takes (in .aws-sam/build)
 
 bench: setup  ## side-by-side measurements; nothing here asserts a time
 	$(BIN)/python -m tests.benchmarks
+
+fuzz: setup  ## hostile files through the gate for SECONDS (600)
+	$(BIN)/python -m tests.simulation.hostile $(or $(SECONDS),600)
 
 soak: setup  ## the simulations at their full length: 100,000 interleavings, 100,000 launches
 	$(BIN)/python -m tests.simulation.soak 100000

@@ -3,6 +3,7 @@
 PixtuneError
 ├── EventWithoutVersion   an S3 event for a bucket that is not versioned
 ├── DecoderNotStarted     the sandbox process does not come up
+├── StepFailed            a preprocessing step failed on a picture that could be decoded
 ├── SegmentNotStored      a batch's rows could not be stored; its messages come again
 ├── TooMuchContention    an item was changed by others each time it was about to be written
 ├── TableRefused         a table left out a part of a batch, many times
@@ -40,6 +41,10 @@ class EventWithoutVersion(PixtuneError):
 
 class DecoderNotStarted(PixtuneError):
     """The sandbox's process does not start, so no picture can be judged: our failure, never the picture's."""
+
+
+class StepFailed(PixtuneError):
+    """A step of the recipe raised on a good picture: a defect of the step (one of your own, or ours)."""
 
 
 class SegmentNotStored(PixtuneError):

@@ -65,6 +65,17 @@ def webp_header(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(inner)) + inner
 
 
+def gif_header(width: int, height: int) -> bytes:
+    """A GIF that declares a size and holds next to nothing."""
+    size = struct.pack("<HH", width, height)
+    return b"GIF89a" + size + b"\0\0\0" + b"\x2c\0\0\0\0" + size + b"\0" + b"\2\1\x44\0;"
+
+
+def bmp_header(width: int, height: int) -> bytes:
+    """A BMP of run lengths that declares a size and holds next to nothing."""
+    return b"BM" + struct.pack("<IIIIiiHHIIIIII", 58, 0, 54, 40, width, height, 1, 8, 1, 4, 0, 0, 0, 0) + b"\0\1\0\1"
+
+
 def scan_bomb(scans: int) -> bytes:
     """A progressive JPEG whose last scan is repeated."""
     data = jpeg(progressive=True)

@@ -11,10 +11,11 @@ from PIL.PngImagePlugin import PngInfo
 from tests.unit import drawn
 
 from pixtune.images import libjpeg
-from pixtune.images.convert import MAX_PNG_BYTES, convert
+from pixtune.images.convert import convert
 from pixtune.images.converted import Converted
 from pixtune.images.gate import inspect
 from pixtune.images.recipe import Recipe
+from pixtune.images.steps import MAX_PNG_BYTES
 from pixtune.verdicts import Code, Outcome
 
 RECIPE = Recipe.default()
@@ -42,7 +43,7 @@ def test_a_photograph_is_shrunk_encoded_and_accepted() -> None:
     image = converted.image
     assert image
     assert (converted.verdict.outcome, converted.verdict.code) == (Outcome.ACCEPTED, Code.OK)
-    assert (image.width, image.height, image.format, image.recipe) == (1024, 768, "jpeg", "1-high-85")
+    assert (image.width, image.height, image.format, image.recipe) == (1024, 768, "jpeg", RECIPE.id)
     assert (image.source_width, image.source_height, image.source_format, image.orientation) == (
         4000,
         3000,
@@ -54,7 +55,7 @@ def test_a_photograph_is_shrunk_encoded_and_accepted() -> None:
     assert drawn.decoded(converted.thumb).size == (256, 192)
 
 
-@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "BMP"])
 def test_the_picture_stays_the_same_picture(format_: str) -> None:
     source = drawn.photo(1600, 1200)
     found = pixels(drawn.encoded(source, format_, quality=95))
@@ -67,7 +68,7 @@ def test_low_detail_fits_the_512_box() -> None:
 
 
 def test_a_photographic_png_and_a_webp_become_jpeg_and_a_drawing_stays_png() -> None:
-    assert usable(drawn.encoded(drawn.photo(), "PNG")).content.startswith(b"\xff\xd8")
+    assert usable(drawn.encoded(drawn.photo(1600, 1200), "PNG")).content.startswith(b"\xff\xd8")
     assert usable(drawn.encoded(drawn.photo(), "WEBP")).content.startswith(b"\xff\xd8")
     drawing = Image.new("RGB", (300, 200), WHITE)
     drawing.paste(RED, (50, 50, 90, 90))
@@ -185,6 +186,16 @@ def test_colour_hidden_under_transparency_never_shows(mode: str) -> None:
     assert "transparency" in converted.verdict.detail
     assert found.getpixel((90, 40)) == WHITE
     assert found.getpixel((10, 40)) == ((29, 29, 29) if mode == "LA" else BLUE)
+
+
+def test_a_still_gif_lies_on_white_and_stays_a_drawing() -> None:
+    drawing = Image.new("RGBA", (120, 80), (0, 0, 0, 0))
+    drawing.paste((*BLUE, 255), (0, 0, 40, 80))
+    converted = usable(drawn.encoded(drawing, "GIF"))
+    found = drawn.decoded(converted.content)
+    assert converted.image
+    assert (converted.image.source_format, converted.image.format) == ("gif", "png")
+    assert (found.getpixel((20, 40)), found.getpixel((90, 40))) == (BLUE, WHITE)
 
 
 def test_half_transparency_mixes_with_white() -> None:

@@ -170,7 +170,7 @@ def test_picture_and_thumbnail_are_stored_before_the_verdict_is_kept(world: Worl
     assert world.artifacts.written == [
         f"images/{image.sha256}.jpg",
         f"thumbs/{image.sha256}.jpg",
-        f"verdicts/1-high-85/{sha256(PHOTO).hexdigest()}.json",
+        f"verdicts/{Recipe.default().id}/{sha256(PHOTO).hexdigest()}.json",
     ]
 
 

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 from tests.fakes.facts import DATASET, NOW, Table, closing, deleted_image, put_image, row_fact, source
 from tests.fakes.runs import FakeRuns
 
 from pixtune.datasets.publish import publish, publish_dataset
+from pixtune.datasets.settings import recipe_of
 from pixtune.datasets.version import Manifest
 from pixtune.errors import DatasetEmpty, DatasetNotReady, FenceLost
 from pixtune.events.s3 import Change
 from pixtune.examples.ports import one_by_one
 from pixtune.examples.rows import read_rows
+from pixtune.images.recipe import Recipe
 from pixtune.training.run import Run, TrainingSettings
 from pixtune.verdicts import Code, rejected
 
@@ -198,8 +201,16 @@ def test_images_of_another_recipe_are_noted() -> None:
     ingest = Ingested()
     ingest.each(closing(0, by=source("dataset.toml"), settings={"detail": "low"}))
     manifest = ingest.publish()
-    assert manifest.recipe == "1-low-85"
+    assert manifest.recipe == Recipe.low().id
     assert [note["code"] for note in manifest.notes] == ["other_recipe"]
+
+
+def test_a_version_records_the_steps_its_images_were_made_with() -> None:
+    ingest = Ingested()
+    steps: list[str | dict[str, Any]] = ["flatten", {"name": "resize", "long_side": 640, "short_side": 480}, "greyscale", "encode"]
+    ingest.each(closing(0, by=source("dataset.toml"), settings={"steps": steps}))
+    manifest = Manifest.from_json(json.loads(json.dumps(ingest.publish().to_json())))
+    assert manifest.recipe == Recipe.of(steps).id == recipe_of(manifest.settings).id
 
 
 def test_thirty_examples_are_split_into_three_files() -> None:

@@ -15,6 +15,7 @@ from tests.fakes.runs import FakeRuns
 from pixtune.datasets.settle import Ingest, Settled, settle_uploads, sweep_uploads
 from pixtune.errors import FenceLost, UploadsNotSettled
 from pixtune.events.s3 import Change, Generation, padded
+from pixtune.images.recipe import Recipe
 from pixtune.training.run import Run, RunStatus, TrainingSettings
 
 T0 = NOW.timestamp()
@@ -139,7 +140,7 @@ def test_images_of_another_recipe_are_sent_to_be_converted_again_at_once(world: 
     )
     assert not world.look().settled
     (asked,) = world.asked()
-    assert asked["recipe"]["detail"] == "low"
+    assert Recipe.from_json(asked["recipe"]) == Recipe.low()
     assert asked["expected"] == {"version_id": "v1", "sequencer": padded("0001")}
 
 

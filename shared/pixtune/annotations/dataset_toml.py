@@ -5,9 +5,11 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from pixtune.annotations.reading import Reading
+from pixtune.images.recipe import Recipe
+from pixtune.images.steps import Parameter
 from pixtune.keys import SETTINGS_FILE
 from pixtune.verdicts import IMAGE_WARNINGS, Code, rejected
 
@@ -45,6 +47,16 @@ class _Settings(BaseModel):
     test_share: float = Field(0.1, ge=0, le=0.5)
     compliance: _Compliance = _Compliance()
     reject: list[_Warning] = []
+    steps: list[str | dict[str, int | float | str | bool]] | None = None
+
+    @field_validator("steps")
+    @classmethod
+    def _make_a_recipe(
+        cls, steps: list[str | dict[str, Parameter]] | None
+    ) -> list[str | dict[str, Parameter]] | None:
+        if steps is not None:
+            Recipe.of(steps)  # its ValueError names every problem
+        return steps
 
 
 def read(key: str, text: str) -> Reading:

@@ -7,7 +7,7 @@ from pixtune.errors import DatasetNotReady
 from pixtune.examples import places
 from pixtune.examples.items import UploadItem
 from pixtune.examples.ports import Examples
-from pixtune.images.recipe import Recipe
+from pixtune.images.recipe import Detail, Recipe
 from pixtune.keys import SETTINGS_FILE
 from pixtune.verdicts import Outcome
 
@@ -38,4 +38,5 @@ def _item(table: Examples, dataset: str) -> UploadItem | None:
 
 def recipe_of(settings: DatasetSettings) -> Recipe:
     """How the dataset's images are to be converted."""
-    return Recipe.low() if settings.detail == "low" else Recipe.default()
+    detail: Detail = "low" if settings.detail == "low" else "high"
+    return Recipe.default(detail) if settings.steps is None else Recipe.of(settings.steps, detail)

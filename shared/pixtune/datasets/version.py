@@ -16,7 +16,8 @@ class DatasetSettings:
     system: system text for rows that state none. prompt: asked where an annotation has no question.
     detail: "high" or "low". provider, base_model: None means the deployment's default.
     validation_share, test_share: of the examples that state no split. compliance: what is checked before a training.
-    reject: warnings of the gate whose examples are left out of the version.
+    reject: warnings of the gate whose examples are left out of the version. steps: how pictures are preprocessed,
+    names or tables as images.recipe.Recipe.of takes them; None means the standard steps.
     """
 
     system: str | None = None
@@ -28,6 +29,7 @@ class DatasetSettings:
     test_share: float = 0.1
     compliance: CompliancePolicy = field(default_factory=CompliancePolicy)
     reject: tuple[str, ...] = ()
+    steps: tuple[str | Mapping[str, Any], ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"compliance": self.compliance.to_json()}
@@ -36,8 +38,12 @@ class DatasetSettings:
     def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
         known = {item.name for item in fields(cls)}
         values = {name: value for name, value in data.items() if name in known}
-        read = {"compliance": CompliancePolicy.from_json(data.get("compliance") or {})}
-        return cls(**values | read | {"reject": tuple(values.get("reject", ()))})
+        read = {
+            "compliance": CompliancePolicy.from_json(data.get("compliance") or {}),
+            "reject": tuple(values.get("reject", ())),
+            "steps": tuple(values["steps"]) if values.get("steps") is not None else None,
+        }
+        return cls(**values | read)
 
 
 @dataclass(frozen=True, slots=True)

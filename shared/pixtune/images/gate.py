@@ -23,12 +23,11 @@ MAX_SCANS = 64  # ordinary progressive files have at most 12, a deliberate one 2
 # from what one source pixel was measured to cost: baseline JPEG 2 bytes (it is decoded at a reduced scale),
 # progressive up to 8 (every coefficient is kept), PNG 5 and again 3 when it is flattened, WebP 16 and again 3.
 MAX_PIXELS = {"jpeg": 100_000_000, "progressive": 50_000_000, "png": 50_000_000, "webp": 24_000_000}
+MAX_PIXELS |= {"gif": 50_000_000, "bmp": 50_000_000}  # a palette and RGB, and again 3 when flattened
 READ_HERE = "JPEG, PNG or WebP"
 
 # What a file begins with, for every other format a user may send; the names are for people.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (rb"GIF8[79]a", "GIF"),
-    (rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),
     (rb"II\*\0|MM\0\*|II\+\0\x08|MM\0\+\0\x08", "TIFF"),
     (rb".{4}ftyp(?:avif|avis)", "AVIF"),
     (rb".{4}ftyp(?:hei[cxms]|hev[cmx]|mif1|msf1)", "HEIC"),
@@ -62,7 +61,7 @@ _EXTENSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture's header says. format: "jpeg", "png" or "webp". width, height: pixels as stored.
+    """What a picture's header says. format: "jpeg", "png", "webp", "gif" or "bmp". width, height: pixels as stored.
 
     progressive: JPEG whose coefficients are all kept until the end. whole_lines: JPEG whose entropy coding can
     only be read by decoding it (lossless). bits: per channel. more_pictures: further views follow the first (MPO).
@@ -136,6 +135,10 @@ def inspect(data: bytes) -> Header | Verdict:
             found = _png(data)
         elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             found = _webp(data)
+        elif data.startswith((b"GIF87a", b"GIF89a")):
+            found = _gif(data)
+        elif _BMP.match(data):
+            found = _bmp(data)
         else:
             return _other(data)
     except (struct.error, IndexError):
@@ -200,7 +203,7 @@ _SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15 wi
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
 _LOSSLESS = frozenset({0xC3, 0xCB})
 _HIERARCHICAL = frozenset({0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF})
-_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # the next marker that is neither stuffing nor a restart
+AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # the next marker that is neither stuffing nor a restart
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -229,7 +232,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield marker, at + 2, at + length
         at += length
         if marker == 0xDA:
-            scan_end = _AFTER_SCAN.search(data, at)
+            scan_end = AFTER_SCAN.search(data, at)
             if not scan_end:
                 return
             at = scan_end.start()
@@ -346,3 +349,56 @@ def _webp_frames(data: bytes) -> int:
         frames += name == b"ANMF"
         at += 8 + length + (length & 1)
     return frames
+
+
+# GIF (Graphics Interchange Format 89a, CompuServe)
+
+
+def _gif(data: bytes) -> Header | Verdict:
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at, frames = 13 + _palette_bytes(flags), 0
+    while (kind := data[at]) != 0x3B:
+        if kind == 0x21:
+            at += 2
+        elif kind == 0x2C:
+            frames += 1
+            at += 11 + _palette_bytes(data[at + 9])  # with the byte that says how codes begin
+        else:
+            return _corrupt(f"A GIF with a block of kind 0x{kind:02x}, which there is not.")
+        while length := data[at]:
+            at += 1 + length
+        at += 1
+    if frames > 1:
+        return _animated(f"{frames:,}")
+    return Header("gif", width, height) if frames else _corrupt("A GIF without a picture.")
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+# BMP (Microsoft Windows, bitmap storage)
+
+_BMP = re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)
+_BMP_PLAIN, _BMP_CODED = frozenset({0, 3, 6}), frozenset({1, 2})  # rows as they are; run lengths
+
+
+def _bmp(data: bytes) -> Header | Verdict:
+    pixels_at, header_bytes = struct.unpack_from("<II", data, 10)
+    if header_bytes == 12:
+        width, height, planes, bits = struct.unpack_from("<HHHH", data, 18)
+        coding = 0
+    else:
+        width, height, planes, bits, coding = struct.unpack_from("<iiHHI", data, 18)
+    height = abs(height)  # negative: rows from the top
+    if width <= 0 or planes != 1 or bits not in (1, 2, 4, 8, 16, 24, 32):
+        return _corrupt(f"The BMP's header says {width} pixels across, {planes} planes, {bits} bits.")
+    if coding not in _BMP_PLAIN | _BMP_CODED:
+        return rejected(
+            Code.UNSUPPORTED_FORMAT,
+            f"This is BMP with compression {coding}, which is not read here.",
+            "Save it as PNG.",
+        )
+    if coding in _BMP_PLAIN and pixels_at + (width * bits + 31) // 32 * 4 * height > len(data):
+        return _truncated("the picture")
+    return Header("bmp", width, height)

@@ -1,8 +1,8 @@
-"""What libjpeg objects to in a JPEG: the file's bytes in, the decoder's own warnings out.
+"""A JPEG decoded so that its damage is heard: the file's bytes in, pixels and the decoder's own warnings out.
 
 Pillow decodes a damaged JPEG without a word, so half-grey pictures would become training data. The library it
-brings along is asked a second time, through its C interface: only the entropy coding is read, no pixel is made
-(about 10 ms for 12 megapixels). Runs in the sandbox only, after Pillow has decoded the same bytes.
+brings along is called through its C interface instead, with an error manager that listens, once for both. Whatever
+is fatal to libjpeg ends the process, so this runs in the sandbox, or after Pillow has decoded the same bytes.
 
 Source: libjpeg.txt of libjpeg-turbo 3 ("Decompression details", "Error handling"; jpeg_skip_scanlines).
 """
@@ -24,6 +24,9 @@ _FATAL_EXIT = 70  # of the process: libjpeg's error_exit must never return, and 
 
 _OnError = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _OnMessage = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
+# Places of 4-byte fields in struct jpeg_decompress_struct (jpeglib.h, 64 bits).
+_OUT_COLOR_SPACE, _SCALE, _OUTPUT_SIZE = 16, 17, 34
+_RGBX = 7  # JCS_EXT_RGBX: what Pillow keeps an RGB picture as
 _Format = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
 
 
@@ -72,45 +75,89 @@ def _decoder(manager: _ErrorManager) -> ctypes.Array[ctypes.c_char]:
 
 def available() -> bool:
     """Whether warnings can be had here: Pillow's wheels for Linux and macOS bring the library as a file."""
-    return _library() is not None
+    return ctypes.sizeof(ctypes.c_void_p) == 8 and _library() is not None
+
+
+def scale_for(width: int, height: int, least: tuple[int, int]) -> int:
+    """In how many eighths of its size a JPEG is decoded: the fewest that give at least this size."""
+    return next(
+        eighths
+        for eighths in range(1, 9)
+        if eighths == 8 or (-(-width * eighths // 8) >= least[0] and -(-height * eighths // 8) >= least[1])
+    )
+
+
+def decode(data: bytes, header: Header, least: tuple[int, int]) -> tuple[bytearray, tuple[int, int], tuple[str, ...]]:
+    """Pixels as RGBX, their size (no smaller than `least`), and the first few things libjpeg objects to.
+
+    `data` must be a three-channel JPEG, in a process that may end: a fatal error ends it with status 70.
+    """
+    with _Listening(data) as (library, decoder, messages):
+        public = ctypes.cast(decoder, ctypes.POINTER(ctypes.c_int))
+        public[_OUT_COLOR_SPACE] = _RGBX
+        public[_SCALE], public[_SCALE + 1] = scale_for(header.width, header.height, least), 8
+        library.jpeg_start_decompress(decoder)
+        width, height = public[_OUTPUT_SIZE], public[_OUTPUT_SIZE + 1]
+        pixels = bytearray(width * height * 4)
+        first = ctypes.addressof((ctypes.c_char * len(pixels)).from_buffer(pixels))
+        lines = (ctypes.c_void_p * height)(*range(first, first + len(pixels), width * 4))
+        at = 0
+        while at < height:
+            rest = ctypes.byref(lines, at * ctypes.sizeof(ctypes.c_void_p))
+            at += library.jpeg_read_scanlines(decoder, rest, height - at)
+        library.jpeg_finish_decompress(decoder)
+        return pixels, (width, height), tuple(dict.fromkeys(messages))
 
 
 def warnings(data: bytes, header: Header) -> tuple[str, ...]:
-    """The first few things libjpeg objects to in `data`, in its words; empty when it is content.
+    """The first few things libjpeg objects to in `data`, in its words; only the entropy coding is read.
 
     `data` must be a JPEG that Pillow decodes: a fatal error here ends the process.
     """
-    found = _library()
-    if found is None:
-        return ()
-    library, size = found
-    messages: list[str] = []
-    manager = _ErrorManager()
-    library.jpeg_std_error(ctypes.byref(manager))
-    text_of = _Format(manager.format_message or 0)
+    with _Listening(data) as (library, decoder, messages):
+        library.jpeg_start_decompress(decoder)
+        # Skipped lines are read from the entropy coding and never become pixels. Lossless ones cannot be skipped.
+        line = ctypes.create_string_buffer(header.width * 4 + 64)
+        lines = (ctypes.c_void_p * 1)(ctypes.addressof(line))
+        left = header.height
+        if not header.whole_lines:
+            left -= library.jpeg_skip_scanlines(decoder, header.height - 1)
+        for _ in range(left):
+            library.jpeg_read_scanlines(decoder, lines, 1)
+        library.jpeg_finish_decompress(decoder)
+        return tuple(dict.fromkeys(messages))
 
-    def on_message(decoder: int, level: int) -> None:
-        if level < 0 and len(messages) < _MAX_MESSAGES:
-            text = ctypes.create_string_buffer(256)
-            text_of(decoder, text)
-            messages.append(text.value.decode("latin-1"))
 
-    manager.emit_message = emit = _OnMessage(on_message)
-    manager.error_exit = fatal = _OnError(lambda _: os._exit(_FATAL_EXIT))
-    decoder = _decoder(manager)
-    library.jpeg_CreateDecompress(decoder, _API_VERSION, ctypes.c_size_t(size))
-    library.jpeg_mem_src(decoder, data, ctypes.c_ulong(len(data)))
-    library.jpeg_read_header(decoder, 1)
-    library.jpeg_start_decompress(decoder)
-    # Skipped lines are read from the entropy coding and never become pixels. Lossless ones cannot be skipped.
-    line = ctypes.create_string_buffer(header.width * 4 + 64)
-    lines = (ctypes.c_void_p * 1)(ctypes.addressof(line))
-    left = header.height
-    if not header.whole_lines:
-        left -= library.jpeg_skip_scanlines(decoder, header.height - 1)
-    for _ in range(left):
-        library.jpeg_read_scanlines(decoder, lines, 1)
-    library.jpeg_finish_decompress(decoder)
-    library.jpeg_destroy_decompress(decoder)
-    del emit, fatal
-    return tuple(dict.fromkeys(messages))
+class _Listening:
+    """A decompressor that has read the header of `data`, and the list its warnings end up in. `available` only."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._messages: list[str] = []
+
+    def __enter__(self) -> tuple[ctypes.CDLL, ctypes.Array[ctypes.c_char], list[str]]:
+        found = _library()
+        assert found is not None
+        library, size = found
+        manager = self._manager = _ErrorManager()
+        library.jpeg_std_error(ctypes.byref(manager))
+        text_of, messages = _Format(manager.format_message or 0), self._messages
+
+        def on_message(decoder: int, level: int) -> None:
+            if level < 0 and len(messages) < _MAX_MESSAGES:
+                text = ctypes.create_string_buffer(256)
+                text_of(decoder, text)
+                messages.append(text.value.decode("latin-1"))
+
+        # Kept here: C holds no reference to them.
+        manager.emit_message = self._on_message = _OnMessage(on_message)
+        manager.error_exit = self._on_error = _OnError(lambda _: os._exit(_FATAL_EXIT))
+        decoder = self._decoder = _decoder(manager)
+        library.jpeg_CreateDecompress(decoder, _API_VERSION, ctypes.c_size_t(size))
+        library.jpeg_mem_src(decoder, self._data, ctypes.c_ulong(len(self._data)))
+        library.jpeg_read_header(decoder, 1)
+        self._library = library
+        return library, decoder, messages
+
+    def __exit__(self, *_: object) -> None:
+        self._library.jpeg_destroy_decompress(self._decoder)

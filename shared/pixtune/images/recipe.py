@@ -1,66 +1,187 @@
-"""How a picture is made fit for training: the sizes and quality it is converted to. Data only."""
+"""How a picture is made fit for training: the named steps it goes through, each with its parameters. Data only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Literal
 
-Detail = Literal["high", "low"]
+from pixtune.images import own_steps as own_steps  # registers them
+from pixtune.images.steps import STEPS, Parameter, fit, parameter_problem, window
 
-VERSION = 1  # rises whenever the same bytes under the same recipe would come out differently
+Detail = Literal["high", "low"]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+VERSION = 2  # rises whenever the same bytes under the same steps would come out differently
+
+# What a model sees: at detail high 2048 square, then 768 on the short side; at low its 512 box.
+_BOXES: dict[str, dict[str, Parameter]] = {
+    "high": {"long_side": 2048, "short_side": 768},
+    "low": {"long_side": 512, "short_side": 512},
+}
+# Shrinking comes before whatever a small picture makes cheaper; the outcome is the same.
+STANDARD = ("flatten", "resize", "to_srgb", "orient", "encode")
+_NEEDED = ("flatten", "resize", "encode")
+_MAX_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a recipe: its name in images.steps.STEPS and every one of its parameters."""
+
+    name: str
+    parameters: Mapping[str, Parameter]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **self.parameters}
+
+
+class RecipeRefused(ValueError):
+    """Steps that make no recipe. problems: each one, naming the step's place."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The box a picture is shrunk into (never enlarged) and how it is encoded.
+    """The steps a picture goes through, in their order."""
 
-    long_side, short_side: pixels; the picture's longer side fits the first and its shorter side the second.
-    "high" is what a model sees at detail high (2048 square, then 768 on the short side), "low" its 512 box.
-    quality: JPEG's, 1 to 100; 85 costs about 138 kB for a photograph.
-    """
-
-    detail: Detail = "high"
-    long_side: int = 2048
-    short_side: int = 768
-    quality: int = 85
+    steps: tuple[Step, ...]
     version: int = VERSION
 
     @classmethod
-    def default(cls) -> Recipe:
-        return cls()
+    def default(cls, detail: Detail = "high") -> Recipe:
+        return cls.of(STANDARD, detail)
 
     @classmethod
-    def low(cls, quality: int = 85) -> Recipe:
-        return cls("low", 512, 512, quality)
+    def low(cls) -> Recipe:
+        return cls.default("low")
+
+    @classmethod
+    def of(cls, stated: Sequence[str | Mapping[str, Any]], detail: Detail = "high") -> Recipe:
+        """The recipe a dataset states: names, or tables of a `name` and parameters; defaults filled in.
+
+        detail: the box that `resize` shrinks into where it states none. Raises RecipeRefused with every problem.
+        """
+        problems: list[str] = []
+        steps = tuple(_steps(stated, detail, problems))
+        problems += _order_problems([step.name for step in steps]) if not problems else []
+        if problems:
+            raise RecipeRefused(problems)
+        return cls(steps)
 
     @property
     def id(self) -> str:
-        """A short name that differs whenever the outcome may, such as `1-high-85`: a part of object keys."""
-        box = {"high": (2048, 768), "low": (512, 512)}[self.detail]
-        sides = "" if (self.long_side, self.short_side) == box else f"-{self.long_side}x{self.short_side}"
-        return f"{self.version}-{self.detail}-{self.quality}{sides}"
+        """A short name that differs whenever the outcome may, such as `2-5d0c3a9e41b7`: a part of object keys."""
+        text = json.dumps([[STEPS[step.name].version, step.to_json()] for step in self.steps], sort_keys=True)
+        return f"{self.version}-{sha256(text.encode()).hexdigest()[:12]}"
 
-    def fit(self, width: int, height: int) -> tuple[int, int]:
-        """The size, in pixels, that a picture of this size is resized to."""
-        scale = min(1.0, self.long_side / max(width, height), self.short_side / min(width, height))
-        return max(1, round(width * scale)), max(1, round(height * scale))
+    @property
+    def keeps(self) -> bool:
+        """Whether a file that no step would change may keep its compressed pixels."""
+        return self.steps[-1].parameters["keep"] is True and all(step.name in STANDARD for step in self.steps)
+
+    def draft_size(self, width: int, height: int, orientation: int) -> tuple[int, int] | None:
+        """The least size, as stored, that a picture may be decoded at; None when a step needs every pixel."""
+        stored, turned = (width, height), False
+        for step in self.steps:
+            if step.name == "resize":
+                fitted = fit(width, height, **step.parameters)  # type: ignore[arg-type]  # checked: numbers
+                across, down = fitted[0] / width, fitted[1] / height
+                if turned:
+                    across, down = down, across
+                return round(stored[0] * across), round(stored[1] * down)
+            if step.name == "crop":
+                left, top, right, bottom = window(width, height, **step.parameters)  # type: ignore[arg-type]
+                width, height = right - left, bottom - top
+            elif step.name == "orient":
+                turned = orientation >= 5
+                width, height = (height, width) if turned else (width, height)
+            elif step.name not in STANDARD and step.name != "greyscale":
+                return None
+        return None
+
+    def placed(self, box: Box, width: int, height: int, orientation: int = 1) -> Box | None:
+        """Where a box of the source lies in what it becomes, in pixels; None when a crop leaves nothing of it.
+
+        box: left, top, right, bottom in the source as it is stored, of `width` x `height` pixels. A box that was
+        drawn on the upright picture takes the upright size and orientation 1.
+        """
+        left, top, right, bottom = box
+        for step in self.steps:
+            if step.name == "orient":
+                corners = [_turned(x, y, width, height, orientation) for x, y in ((left, top), (right, bottom))]
+                (left, right), (top, bottom) = (sorted(values) for values in zip(*corners, strict=True))
+                width, height = (height, width) if orientation >= 5 else (width, height)
+            elif step.name == "crop":
+                x0, y0, x1, y1 = window(width, height, **step.parameters)  # type: ignore[arg-type]  # as above
+                left, right = (min(max(value, x0), x1) - x0 for value in (left, right))
+                top, bottom = (min(max(value, y0), y1) - y0 for value in (top, bottom))
+                width, height = x1 - x0, y1 - y0
+            elif step.name == "resize":
+                fitted = fit(width, height, **step.parameters)  # type: ignore[arg-type]  # as above
+                left, right = (value * fitted[0] / width for value in (left, right))
+                top, bottom = (value * fitted[1] / height for value in (top, bottom))
+                width, height = fitted
+        return (left, top, right, bottom) if left < right and top < bottom else None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"steps": [step.to_json() for step in self.steps], "version": self.version}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
-        """Raises KeyError or ValueError when `data` is not a recipe, or asks for no sensible picture."""
-        recipe = cls(
-            data["detail"],
-            int(data["long_side"]),
-            int(data["short_side"]),
-            int(data["quality"]),
-            int(data["version"]),
+        """Raises KeyError or ValueError when `data` is not a recipe, or names a step that is not registered here."""
+        return cls(cls.of(data["steps"]).steps, int(data["version"]))
+
+
+def _steps(stated: Sequence[str | Mapping[str, Any]], detail: Detail, problems: list[str]) -> Iterator[Step]:
+    for place, entry in enumerate(stated, 1):
+        values = {"name": entry} if isinstance(entry, str) else dict(entry)
+        name = values.pop("name", None)
+        kind = STEPS.get(name) if isinstance(name, str) else None
+        if kind is None or not isinstance(name, str):
+            problems.append(f"steps[{place}]: no step is called {name!r}; there are {', '.join(sorted(STEPS))}")
+            continue
+        found = [problem for key, value in values.items() if (problem := parameter_problem(kind, key, value))]
+        problems += [f"steps[{place}]: {name} {problem}" for problem in found]
+        if found:
+            continue
+        parameters = {**kind.parameters, **(_BOXES[detail] if name == "resize" else {}), **values}
+        yield Step(
+            name,
+            {
+                key: float(value) if isinstance(kind.parameters[key], float) else value
+                for key, value in sorted(parameters.items())
+            },
         )
-        if recipe.detail not in ("high", "low"):
-            raise ValueError(f"A recipe's detail is 'high' or 'low', not {recipe.detail!r}")
-        if not (0 < recipe.short_side <= recipe.long_side <= 4096 and 1 <= recipe.quality <= 100):
-            raise ValueError(f"A recipe needs 0 < short_side <= long_side <= 4096 and quality 1 to 100: {data}")
-        return recipe
+
+
+def _order_problems(names: list[str]) -> Iterator[str]:
+    for needed in _NEEDED:
+        if needed not in names:
+            yield f"steps: {needed} is missing; every recipe has {', '.join(_NEEDED)}"
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"steps: {name} stands there {names.count(name)} times"
+    if "encode" in names[:-1]:
+        yield f"steps: encode comes last, and {names[-1]} comes after it"
+    if "flatten" in names and set(names[: names.index("flatten")]) - {"orient"}:
+        yield f"steps: only orient may come before flatten, and {names[0]} does"
+    if len(names) > _MAX_STEPS:
+        yield f"steps: {len(names)} of them; at most {_MAX_STEPS}"
+
+
+def _turned(x: float, y: float, width: int, height: int, orientation: int) -> tuple[float, float]:
+    """Where a point of the stored picture lies in the upright one (CIPA DC-008, tag 0x0112)."""
+    return {
+        2: (width - x, y),
+        3: (width - x, height - y),
+        4: (x, height - y),
+        5: (y, x),
+        6: (height - y, x),
+        7: (height - y, width - x),
+        8: (y, width - x),
+    }.get(orientation, (x, y))

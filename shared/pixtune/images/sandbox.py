@@ -24,7 +24,7 @@ from threading import Lock
 from types import TracebackType
 from typing import IO, Any, Self
 
-from pixtune.errors import DecoderNotStarted
+from pixtune.errors import DecoderNotStarted, StepFailed
 from pixtune.images.converted import Converted
 from pixtune.images.recipe import Recipe
 from pixtune.verdicts import Code, Outcome, rejected
@@ -104,12 +104,12 @@ class _Worker:
                 "Run `python -c 'import pixtune.images.convert'` in the same environment to see why."
             )
 
-    def convert(self, data: bytes, recipe: Recipe, seconds: float) -> Converted:
+    def convert(self, data: bytes, recipe: Recipe, seconds: float, trusting: bool) -> Converted:
         deadline = time.monotonic() + seconds
         self._pictures.seek(0)
         self._pictures.write(data)
         self._pictures.flush()
-        job = json.dumps({"size": len(data), "recipe": recipe.to_json()}).encode()
+        job = json.dumps({"size": len(data), "recipe": recipe.to_json(), "trusting": trusting}).encode()
         stdin = self._process.stdin
         assert stdin is not None
         try:
@@ -159,6 +159,8 @@ def _believed(answer: bytes, data: bytes, recipe: Recipe) -> Converted:
     try:
         (head,) = struct.unpack_from(">I", answer)
         values: dict[str, Any] = json.loads(answer[4 : 4 + head])
+        if "step_failed" in values:
+            raise StepFailed(str(values["step_failed"]))
         content_end = 4 + head + int(values["content"])
         content, thumb = answer[4 + head : content_end], answer[content_end:]
         converted = Converted.from_json(values, content, thumb)
@@ -210,16 +212,16 @@ class Sandbox:
         return 2 * (self._wall_seconds + START_SECONDS)
 
     def convert(self, data: bytes, recipe: Recipe) -> Converted:
-        """Convert one picture, with one more try in a fresh worker when the worker dies of it.
+        """Convert one picture, with one more, careful try in a fresh worker when the worker dies of it.
 
-        Raises DecoderNotStarted when no worker can be started.
+        Raises DecoderNotStarted when no worker can be started, StepFailed when a step of the recipe has a defect.
         """
         with self._lock:
-            for _ in range(2):
+            for trusting in (True, False):
                 worker = self._worker = self._worker or self._start()
                 worker.wait_until_ready()
                 try:
-                    return worker.convert(data, recipe, self._wall_seconds)
+                    return worker.convert(data, recipe, self._wall_seconds, trusting)
                 except _TooSlow:
                     self._replace()
                     return Converted(
