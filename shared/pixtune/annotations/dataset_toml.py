@@ -15,6 +15,23 @@ _LAYOUT = "dataset settings"
 _Warning = Annotated[str, StringConstraints(pattern=f"^({'|'.join(IMAGE_WARNINGS)})$")]
 
 
+_Level = Literal["off", "warn", "refuse"]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Compliance(BaseModel):
+    """The names of compliance.policy.CompliancePolicy; a test holds the two together."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    licence: _Level = "off"
+    privacy: _Level = "warn"
+    content: _Level = "off"
+    skips: _Level = "off"
+    required_fields: list[_Name] = Field(["license", "source"], max_length=20)
+    allowed_licences: list[_Name] = Field([], max_length=100)
+    national_ids: list[Literal["es", "fr", "us"]] = []
+
+
 class _Settings(BaseModel):
     """The names of datasets.version.DatasetSettings; a test holds the two together."""
 
@@ -27,6 +44,7 @@ class _Settings(BaseModel):
     validation_share: float = Field(0.1, ge=0, le=0.5)
     test_share: float = Field(0.1, ge=0, le=0.5)
     reject: list[_Warning] = []
+    compliance: _Compliance = _Compliance()
 
 
 def read(key: str, text: str) -> Reading:
