@@ -208,6 +208,16 @@ def test_checks_of_compliance_are_a_table_where_there_were_some() -> None:
     assert page.index("licence") < page.index("privacy")
 
 
+def test_what_the_rows_alone_say_of_compliance_stands_in_the_card() -> None:
+    ingest = Ingested()
+    ingest.each(row_fact("write to ann@example.org", images=("0.jpg",), question="Who?"))
+    ingest.settle(compliance={"licence": "refuse"})
+    card, page = ingest.card()
+    assert card["compliance"]["licence"] == {"passed": 0, "warned": 0, "refused": 4}
+    assert card["compliance"]["privacy"] == {"passed": 3, "warned": 1, "refused": 0}
+    assert "Compliance" in page
+
+
 def test_thousands_of_rejected_uploads_are_listed_in_part_and_counted_in_full() -> None:
     many = tuple(Refused(f"pets/{number}.jpg", "truncated", "short", "again") for number in range(3000))
     page = render(_card(rejected=many), {})

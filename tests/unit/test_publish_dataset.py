@@ -207,7 +207,12 @@ def test_images_of_another_recipe_are_noted() -> None:
 
 def test_a_version_records_the_steps_its_images_were_made_with() -> None:
     ingest = Ingested()
-    steps: list[str | dict[str, Any]] = ["flatten", {"name": "resize", "long_side": 640, "short_side": 480}, "greyscale", "encode"]
+    steps: list[str | dict[str, Any]] = [
+        "flatten",
+        {"name": "resize", "long_side": 640, "short_side": 480},
+        "greyscale",
+        "encode",
+    ]
     ingest.each(closing(0, by=source("dataset.toml"), settings={"steps": steps}))
     manifest = Manifest.from_json(json.loads(json.dumps(ingest.publish().to_json())))
     assert manifest.recipe == Recipe.of(steps).id == recipe_of(manifest.settings).id

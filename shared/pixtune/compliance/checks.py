@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pixtune.compliance.attribution import stated
 from pixtune.compliance.personal_data import personal_data
+from pixtune.compliance.policy import CompliancePolicy, Level
 from pixtune.compliance.ports import Moderation
 from pixtune.compliance.report import Finding
 from pixtune.examples.annotation import Annotation
@@ -111,3 +112,13 @@ def texts_of(annotation: Annotation) -> dict[str, str]:
 def text_key(text: str) -> str:
     """What answers about this text are remembered under."""
     return hashed(text, 64)
+
+
+def of_rows_alone(policy: CompliancePolicy) -> list[Licence | Privacy]:
+    """The checks of the policy that ask nobody outside: they can be made as soon as there are rows."""
+    checks: list[Licence | Privacy] = []
+    if policy.level("licence") is not Level.OFF:
+        checks.append(Licence(policy.required_fields, policy.allowed_licences))
+    if policy.level("privacy") is not Level.OFF:
+        checks.append(Privacy(policy.national_ids))
+    return checks

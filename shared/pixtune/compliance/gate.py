@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pixtune.compliance.checks import Content, Licence, Privacy, Skips, text_key, texts_of
-from pixtune.compliance.policy import CHECKS, Level
+from pixtune.compliance.checks import Content, Skips, of_rows_alone, text_key, texts_of
+from pixtune.compliance.policy import Level
 from pixtune.compliance.ports import Memory, Moderation, Moderator, SkipPredictor
 from pixtune.compliance.report import Check, Report, examine, summarise
 from pixtune.datasets.version import Manifest
@@ -91,13 +91,7 @@ def _asked(manifest: Manifest, judges: Judges) -> dict[str, str]:
 def _checks(
     manifest: Manifest, rows: Sequence[Row], memory: Memory, judges: Judges, asked: Mapping[str, str]
 ) -> list[Check]:
-    policy = manifest.settings.compliance
-    wanted = [check for check in CHECKS if policy.level(check) is not Level.OFF]
-    checks: list[Check] = []
-    if "licence" in wanted:
-        checks.append(Licence(policy.required_fields, policy.allowed_licences))
-    if "privacy" in wanted:
-        checks.append(Privacy(policy.national_ids))
+    checks: list[Check] = [*of_rows_alone(manifest.settings.compliance)]
     if "content" in asked and judges.moderator:
         checks.append(Content(_moderated(rows, judges.moderator, memory, judges.each)))
     if "skips" in asked and judges.predictor:

@@ -227,7 +227,8 @@ def _compliance(card: Card) -> str:
         + "</tr>"
         for check, counts in card.compliance.items()
     ]
-    return f"<h2>Compliance</h2>{table(heads, rows)}"
+    told = "Checks that others are asked for are made before a training and stored beside this card."
+    return f'<h2>Compliance</h2>{table(heads, rows)}<p class="quiet">{told}</p>'
 
 
 def _notes(card: Card) -> str:

@@ -16,6 +16,8 @@ from hashlib import sha256
 from typing import Protocol
 
 from pixtune.compliance.attribution import attribution
+from pixtune.compliance.checks import of_rows_alone
+from pixtune.compliance.report import examine, summarise
 from pixtune.datasets.card import LeftOut, card_of
 from pixtune.datasets.card_page import pictures_of, render
 from pixtune.datasets.settings import recipe_of, stated_settings
@@ -129,9 +131,9 @@ def publish(
         artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(whole.missing).encode(), _JSONL)
     cut, left_out = apply_policy(whole, uploads, settings)
     if not cut.rows:
-        policy = f" The dataset's reject setting leaves all {len(left_out)} out." if left_out else ""
+        why = f" The dataset's reject setting leaves all {len(left_out)} out." if left_out else ""
         raise DatasetEmpty(
-            f"No example of {dataset!r} is ready.{policy}",
+            f"No example of {dataset!r} is ready.{why}",
             "See what its examples wait for (pixtune data show), add images and annotations, and request again.",
         )
     splits = split(list(cut.rows.values()), settings)
@@ -147,7 +149,10 @@ def publish(
         manifest = Manifest.from_json(json.loads(stored)) if stored else manifest
     if manifest.card_key not in artifacts.keys(manifest.card_key):
         rows = list(cut.rows.values())
-        card = card_of(manifest, rows, left_out, examples, uploads, spec_of(manifest.settings))
+        policy = manifest.settings.compliance
+        checks = of_rows_alone(policy)  # what others are asked about is known only when a training is
+        counts = summarise(len(rows), [check.name for check in checks], examine(rows, checks), policy)
+        card = card_of(manifest, rows, left_out, examples, uploads, spec_of(manifest.settings), counts)
         body = json.dumps(card.to_json(), sort_keys=True).encode()
         artifacts.put_once(f"{manifest.folder}/card.json", body, "application/json")
         pictures = pictures_of(card)
