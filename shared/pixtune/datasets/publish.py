@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
 
-from pixtune.datasets.settings import read_settings, recipe_of
+from pixtune.datasets.settings import read_class_names, read_settings, recipe_of
 from pixtune.datasets.splits import Splits, split
+from pixtune.datasets.tasks import has_boxes
 from pixtune.datasets.version import DatasetSettings, Manifest, ManifestEntry
 from pixtune.errors import DatasetEmpty, FenceLost, TooMuchContention
 from pixtune.examples import places
 from pixtune.examples.annotation import SPLITS
 from pixtune.examples.append import segment_key
+from pixtune.examples.facts import FOLDER
 from pixtune.examples.items import ExampleItem, State
 from pixtune.examples.overview import all_examples
 from pixtune.examples.ports import Each, Examples, Write, one_by_one
 from pixtune.examples.rows import Row, canonical
+from pixtune.keys import NAMES_FILES
 from pixtune.training.ports import Runs
 
 _TRIES = 20
@@ -41,11 +44,17 @@ class ArtifactStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What the table showed: rows with the line each is stored as, by example id, and the log's lacking lines."""
+    """What the table showed: rows with the line each is stored as, by example id, and the log's lacking lines.
+
+    spoken_for: images that a file, metadata or the API speak about. class_names, notes: as in the manifest.
+    """
 
     rows: Mapping[str, Row]
     lines: Mapping[str, str]
     missing: Sequence[str]
+    spoken_for: Set[str] = frozenset()
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +109,16 @@ def publish(
     """Cut, compare with the log, number, store; answers the stored manifest and how many rows the log lacked now."""
     settings = read_settings(table, dataset)
     cut = read_cut(all_examples(table, dataset), read_log(dataset, artifacts, each))
+    cut = with_class_names(with_class_folders(cut, settings), lambda folder: read_class_names(table, dataset, folder))
     if cut.missing:
         artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(cut.missing).encode(), _JSONL)
     if not cut.rows:
         raise DatasetEmpty(
-            f"No example of {dataset!r} is ready.",
+            " ".join([f"No example of {dataset!r} is ready.", *(note["detail"] for note in cut.notes)]),
             "See what its examples wait for (pixtune data show), add images and annotations, and request again.",
         )
     splits = split(list(cut.rows.values()), settings)
-    digest = version_digest(cut.rows.values(), splits, settings)
+    digest = version_digest(cut.rows.values(), splits, settings, cut.class_names)
     version = take_number(table, dataset, digest, now)
     manifest = manifest_of(dataset, version, digest, now, settings, cut, splits)
     for name, key in manifest.files.items():
@@ -141,24 +151,103 @@ def read_cut(examples: Iterable[ExampleItem], log: set[tuple[str, int, str]]) ->
     rows: dict[str, Row] = {}
     lines: dict[str, str] = {}
     missing: list[str] = []
+    spoken_for: set[str] = set()
     for example in sorted(examples, key=lambda example: example.example_id):
         if example.line and (example.example_id, example.revision, example.digest) not in log:
             missing.append(example.line)
         if example.state is State.READY:
             rows[example.example_id] = Row.from_json(json.loads(example.line))
             lines[example.example_id] = example.line
-    return Cut(rows, lines, missing)
+        if example.state is not State.DELETED and not (row := rows.get(example.example_id)):
+            said = [slot for slot in example.slots.values() if slot.type != FOLDER and slot.annotations]
+            spoken_for |= {key for slot in said for key in slot.images}
+        elif row and not by_folder(row):
+            spoken_for |= {shown.upload for shown in row.images}
+    return Cut(rows, lines, missing, spoken_for)
 
 
-def version_digest(rows: Iterable[Row], splits: Splits, settings: DatasetSettings) -> str:
+def with_class_folders(cut: Cut, settings: DatasetSettings) -> Cut:
+    """The cut without labels of folders where they do not count: for an image that something else speaks for, in a
+    dataset with one such class only (a folder that merely holds its images), and where the settings say so."""
+    labelled = {name: text_of_answer(row) for name, row in cut.rows.items() if by_folder(row)}
+    spoken = {name for name in labelled if cut.rows[name].images[0].upload in cut.spoken_for}
+    classes = sorted({label for name, label in labelled.items() if name not in spoken})
+    counts = settings.class_folders and len(classes) > 1
+    left_out = spoken if counts else set(labelled)
+    if not labelled:
+        return cut
+    used = len(labelled) - len(left_out)
+    detail = (
+        f"{used} examples are labelled by their folder: {', '.join(classes[:20])}."
+        if counts
+        else (f"{len(labelled) - len(spoken)} images lie in a folder that could be their class and were left out.")
+    )
+    kept = {name: row for name, row in cut.rows.items() if name not in left_out}
+    lines = {name: cut.lines[name] for name in kept}
+    notes = [*cut.notes, {"code": "class_folders", "detail": detail}] if used or not counts else cut.notes
+    return replace(cut, rows=kept, lines=lines, notes=notes)
+
+
+def by_folder(row: Row) -> bool:
+    """Whether nothing but its folder labels the row's image."""
+    return all(source.endswith("/") for source in row.sources)
+
+
+def text_of_answer(row: Row) -> str:
+    return (
+        "".join(part.text or "" for turn in row.annotation.turns[-1:] for part in turn.parts)
+        if row.annotation
+        else ""
+    )
+
+
+def with_class_names(cut: Cut, names_of: Callable[[str], Sequence[str]]) -> Cut:
+    """The cut with the names of the class numbers its boxes have, and without rows that have a number without one."""
+    said = {name: row.annotation.boxes() for name, row in cut.rows.items() if row.annotation}
+    folders = sorted({boxes.names_from for every in said.values() for boxes in every if boxes.names_from is not None})
+    class_names = {folder: names_of(folder) for folder in folders}
+    nameless: dict[str, list[str]] = defaultdict(list)
+    for name, every in said.items():
+        for boxes in every:
+            known = len(class_names.get(boxes.names_from or "", ()))
+            if boxes.names_from is not None and any(int(box.label) >= known for box in boxes.boxes):
+                nameless[boxes.names_from].append(name)
+    notes = [
+        {
+            "code": "class_names_missing",
+            "detail": f"{len(names)} examples have class numbers that nothing names, and were left out. "
+            f"Write one name a line in {folder}/{NAMES_FILES[0]}.",
+        }
+        for folder, names in nameless.items()
+    ]
+    left_out = {name for names in nameless.values() for name in names}
+    kept = {name: row for name, row in cut.rows.items() if name not in left_out}
+    lines = {name: cut.lines[name] for name in kept}
+    return replace(cut, rows=kept, lines=lines, class_names=class_names, notes=[*cut.notes, *notes])
+
+
+def version_digest(
+    rows: Iterable[Row],
+    splits: Splits,
+    settings: DatasetSettings,
+    class_names: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """SHA-256 (hex) of what training sees: each example's content and split, and the settings that shape a line.
 
-    Revisions are left out: an example that went and came back as it was makes the same version.
+    Revisions are left out: an example that went and came back as it was makes the same version. Where answers are
+    boxes, the task template (its id has its version) and all that it says them by belong to the digest.
     """
-    content = {
+    rows = list(rows)
+    content: dict[str, Any] = {
         "examples": [[row.example_id, row.digest(), splits.of[row.example_id]] for row in rows],
         "settings": {"system": settings.system, "prompt": settings.prompt, "detail": settings.detail},
     }
+    if any(map(has_boxes, rows)):
+        content["task"] = {
+            "template": settings.boxes,
+            "classes": list(settings.classes),
+            "class_names": {folder: list(names) for folder, names in (class_names or {}).items()},
+        }
     return sha256(canonical(content).encode()).hexdigest()
 
 
@@ -197,7 +286,7 @@ def manifest_of(
     )
     counted = Counter(splits.of.values())
     counts = {name: counted[name] for name in SPLITS}
-    notes = list(splits.notes)
+    notes = [*cut.notes, *splits.notes]
     recipes: dict[str, list[str]] = defaultdict(list)
     for row in cut.rows.values():
         for shown in row.images:
@@ -224,6 +313,7 @@ def manifest_of(
         entries,
         len(cut.missing),
         tuple(notes),
+        cut.class_names,
     )
     files = {name: f"{manifest.folder}/{name}.jsonl" for name in SPLITS if counts[name]}
     return replace(manifest, files=files)

@@ -1,13 +1,15 @@
-"""A dataset's present settings, as its `dataset.toml` states them: the item of that upload in, settings out."""
+"""What files state for a dataset as a whole: the items of `dataset.toml` and of class names in, values out."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples import places
 from pixtune.examples.items import UploadItem
 from pixtune.examples.ports import Examples
 from pixtune.images.recipe import Recipe
-from pixtune.keys import SETTINGS_FILE
+from pixtune.keys import SETTINGS_FILE, names_files
 
 
 def settings_of(item: UploadItem | None) -> DatasetSettings:
@@ -19,6 +21,16 @@ def settings_of(item: UploadItem | None) -> DatasetSettings:
 def read_settings(table: Examples, dataset: str) -> DatasetSettings:
     found = table.read([places.source(dataset, "file", f"{dataset}/{SETTINGS_FILE}")])[0]
     return settings_of(UploadItem.from_json(found) if found else None)
+
+
+def read_class_names(table: Examples, dataset: str, folder: str) -> Sequence[str]:
+    """The names of the class numbers in the label files of this folder; none when no file states them."""
+    where = [places.source(dataset, "file", key) for key in names_files(folder)]
+    for found in table.read(where):
+        item = UploadItem.from_json(found) if found else None
+        if item is not None and item.live and item.settings and "names" in item.settings:
+            return tuple(item.settings["names"])
+    return ()
 
 
 def recipe_of(settings: DatasetSettings) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -13,7 +13,9 @@ class DatasetSettings:
 
     system: system text for rows that state none. prompt: asked where an annotation has no question.
     detail: "high" or "low". provider, base_model: None means the deployment's default.
-    validation_share, test_share: of the examples that state no split.
+    validation_share, test_share: of the examples that state no split. boxes: id of the task template that makes
+    answers of boxes. classes: the order in which it says classes. class_folders: whether an image that nothing else
+    speaks for is labelled by its folder.
     """
 
     system: str | None = None
@@ -23,6 +25,9 @@ class DatasetSettings:
     base_model: str | None = None
     validation_share: float = 0.1
     test_share: float = 0.1
+    boxes: str = "boxes-json-1"
+    classes: tuple[str, ...] = ()
+    class_folders: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -30,7 +35,8 @@ class DatasetSettings:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
         known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in known})
+        values = {name: value for name, value in data.items() if name in known}
+        return cls(**values | {"classes": tuple(values.get("classes", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,8 @@ class Manifest:
 
     files: split -> artifacts key of its JSONL (a split without rows has no file). counts: split -> rows.
     recipe: id of the preprocessing recipe, which has to be applied at inference too. repaired: rows the log lacked.
-    notes: things a person should know (code and detail), such as components with two stated splits.
+    notes: things a person should know (code and detail), such as components with two stated splits. class_names:
+    folder of label files that say numbers -> the names of their classes.
     """
 
     dataset: str
@@ -64,6 +71,7 @@ class Manifest:
     examples: tuple[ManifestEntry, ...]
     repaired: int = 0
     notes: tuple[Mapping[str, str], ...] = field(default_factory=tuple)
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
