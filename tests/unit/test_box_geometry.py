@@ -1,4 +1,4 @@
-"""Boxes move with the picture: every orientation, every resize, to the pixel; checked against Pillow's own turning."""
+"""Boxes move with the picture: every orientation, every resize, to the pixel; checked against Pillow's turning."""
 
 from __future__ import annotations
 
@@ -140,13 +140,13 @@ PHOTOS = os.environ.get("PIXTUNE_PHOTOS")
 needs_photos = pytest.mark.skipif(not PHOTOS, reason="PIXTUNE_PHOTOS names no folder of photographs")
 
 
-def rows_of(folder: Path, annotations: Path) -> Iterator[tuple[str, Row, bytes]]:
+def rows_of(folder: Path, annotations: Path, recipe: Recipe) -> Iterator[tuple[str, Row, bytes]]:
     """Each image of an annotation file as the row it becomes, with the converted picture."""
     reading = read_file(f"ds/{annotations.name}", annotations.read_bytes(), "uploads")
     assert reading.problems == ()
     for found in reading.rows:
         name = found.images[0].rpartition("/")[2]
-        converted = convert((folder / name).read_bytes(), Recipe.default())
+        converted = convert((folder / name).read_bytes(), recipe)
         assert converted.image is not None
         shown = RowImage(found.images[0], "v1", converted.image)
         yield name, Row("ds", name, 1, (shown,), found.annotation), converted.content
@@ -158,14 +158,16 @@ def answer(row: Row) -> str:
 
 
 @needs_photos
-def test_the_boxes_of_real_photographs_are_right_to_the_pixel() -> None:
+@pytest.mark.parametrize("recipe", [Recipe.default(), Recipe.low()], ids=["as it is", "resized"])
+def test_the_boxes_of_real_photographs_are_right_to_the_pixel(recipe: Recipe) -> None:
+    """With PIXTUNE_DRAWN, a folder, the pictures are left there with their boxes drawn, for people to look at."""
     folder = Path(PHOTOS or "") / "fruit-coco"
     stated = json.loads((folder / "_annotations.coco.json").read_text())
     names = {category["id"]: category["name"] for category in stated["categories"]}
     drawn_at = os.environ.get("PIXTUNE_DRAWN")
     count = 0
     for (name, row, content), entry in zip(
-        rows_of(folder, folder / "_annotations.coco.json"), stated["images"], strict=True
+        rows_of(folder, folder / "_annotations.coco.json", recipe), stated["images"], strict=True
     ):
         picture = row.images[0].image
         own = [box for box in stated["annotations"] if box["image_id"] == entry["id"]]
@@ -190,7 +192,7 @@ def test_the_boxes_of_real_photographs_are_right_to_the_pixel() -> None:
             for found in said:
                 ImageDraw.Draw(seen).rectangle(tuple(found["box"]), outline="red", width=3)
                 ImageDraw.Draw(seen).text(found["box"][:2], found["label"], fill="red", font_size=24)
-            seen.save(Path(drawn_at) / name)
+            seen.save(Path(drawn_at) / f"{recipe.detail}-{name}")
     assert count == len(stated["annotations"])
 
 
