@@ -60,7 +60,7 @@ unit: setup  ## unit, integration (moto), workflow and architecture tests
 	$(BIN)/pytest tests/architecture tests/unit tests/integration tests/workflow -n 2 --dist worksteal
 
 e2e: setup  ## the whole path on the local cloud
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/e2e -n 2 --dist loadfile
 
 sam: .venv-sam/.stamp  ## sam validate --lint and sam build
 	AWS_DEFAULT_REGION=us-east-1 .venv-sam/bin/sam validate --lint

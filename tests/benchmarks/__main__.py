@@ -20,7 +20,7 @@ def main() -> None:
     table = Table(title="A cold start's imports, as a ratio to a bare boto3 handler's", box=None)
     for heading in ("function", "ratio", "package MB"):
         table.add_column(heading, justify="left" if heading == "function" else "right")
-    for name, ratio in sorted(imports.measure(BUILD, imports.ENVIRONMENT).items(), key=lambda item: -item[1]):
+    for name, ratio in sorted(imports.measure(BUILD).items(), key=lambda item: -item[1]):
         table.add_row(name, f"{ratio:.2f}", f"{sizes[name] / 1e6:.1f}")
     table.add_row("(the layer)", "", f"{sizes['PixtuneLayer'] / 1e6:.1f}")
     console.print(table)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -16,15 +17,14 @@ from pathlib import Path
 ROUNDS = 7
 FLOOR = "import awslambdaric.bootstrap, boto3; boto3.client('s3')"
 
-# What the template sets; a handler reads names at import at the most.
-ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "x",
-    "AWS_SECRET_ACCESS_KEY": "x",
-    "POWERTOOLS_SERVICE_NAME": "pixtune",
-}
+TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
+
+
+def environment() -> dict[str, str]:
+    """A function's variables: those Lambda sets, and a value for each the template names (none is asked anything)."""
+    named = re.findall(r"^        ([A-Z][A-Z_]+):", TEMPLATE.read_text(), re.MULTILINE)
+    made_up = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
+    return dict.fromkeys(named, "1") | made_up | {"PATH": "/usr/bin:/bin", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 def _cpu_ms(code: str, paths: list[Path], environment: dict[str, str]) -> float:
@@ -41,22 +41,23 @@ def _cpu_ms(code: str, paths: list[Path], environment: dict[str, str]) -> float:
     return 1000 * (after.children_user + after.children_system - before.children_user - before.children_system)
 
 
-def measure(build: Path, environment: dict[str, str]) -> dict[str, float]:
+def measure(build: Path) -> dict[str, float]:
     """Function -> ratio to the floor. build: the folder of artifacts built for this machine."""
+    variables = environment()
     runtime, layer = build / "runtime", build / "PixtuneLayer" / "python"
     scenarios: dict[str, tuple[str, list[Path]]] = {"(interpreter)": ("pass", []), "(floor)": (FLOOR, [runtime])}
     for folder in sorted(folder for folder in build.iterdir() if (folder / "handler.py").is_file()):
         # Its own package first, then the layer, then what the runtime gives: Lambda's order.
         scenarios[folder.name] = (f"{FLOOR}; import handler", [folder, layer, runtime])
     for code, paths in scenarios.values():
-        _cpu_ms(code, paths, environment)  # writes bytecode, warms the disk's cache
+        _cpu_ms(code, paths, variables)  # writes bytecode, warms the disk's cache
     seen: dict[str, list[float]] = {name: [] for name in scenarios}
     rng = random.Random(1)
     for _ in range(ROUNDS):
         order = list(scenarios)
         rng.shuffle(order)
         for name in order:
-            seen[name].append(_cpu_ms(*scenarios[name], environment))
+            seen[name].append(_cpu_ms(*scenarios[name], variables))
     median = {name: statistics.median(values) for name, values in seen.items()}
     bare = median.pop("(interpreter)")
     floor = median.pop("(floor)") - bare
@@ -64,9 +65,11 @@ def measure(build: Path, environment: dict[str, str]) -> dict[str, float]:
 
 
 def packed_bytes(build: Path) -> dict[str, int]:
-    """Function (and layer) -> bytes of its files."""
-    return {
-        folder.name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        for folder in sorted(build.iterdir())
-        if folder.is_dir()
-    }
+    """Function (and layer) -> bytes of its files, of the packages it links to as well."""
+    return {folder.name: _bytes_below(folder) for folder in sorted(build.iterdir()) if folder.is_dir()}
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(
+        (Path(place) / name).stat().st_size for place, _, names in os.walk(folder, followlinks=True) for name in names
+    )
