@@ -263,7 +263,7 @@ ANSWER = {"role": "assistant", "content": "cat"}
         ([IMAGE, {"role": "tool", "content": "x"}, ANSWER], "messages[1].role: input should be"),
         ([IMAGE, {"role": "assistant"}], "messages[1].content: field required"),
         ([IMAGE, {**ANSWER, "tool_calls": []}], "messages[1].tool_calls: extra inputs"),
-        ([{"role": "user", "content": [{"type": "image", "path": "a"}]}, ANSWER], "messages[0].content[0]"),
+        ([{"role": "user", "content": [{"type": "image", "base64": "a"}]}, ANSWER], "messages[0].content[0]"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}, ANSWER], "content[0].image_url"),
         ([IMAGE, {"role": "assistant", "content": " "}], "messages[1] has no text"),
         ([IMAGE, IMAGE, ANSWER], "'a.jpg' twice"),
@@ -276,6 +276,13 @@ ANSWER = {"role": "assistant", "content": "cat"}
 def test_a_chat_row_that_cannot_be_trained_on_says_where(messages: list[Any], said: str) -> None:
     reading = read("rows.jsonl", jsonl(CHEESE) + "\n" + chat(*messages))
     assert said in problem(reading)
+
+
+@pytest.mark.parametrize("name", ["path", "url"])
+def test_an_image_part_may_name_its_path_directly(name: str) -> None:
+    shown = {"role": "user", "content": [{"type": "image", name: "x/a.jpg"}, {"type": "text", "text": "what?"}]}
+    row = only(read("rows.jsonl", chat(shown, ANSWER)))
+    assert (row.images, spoken(row)[0]) == (("pets/x/a.jpg",), ("user", [0, "what?"]))
 
 
 # ------------------------------------------------------------------------------ sidecars and settings

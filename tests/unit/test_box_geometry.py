@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
@@ -46,6 +46,7 @@ def pictures(draw: st.DrawFn) -> tuple[int, int, Edges]:
     return width, height, (left, top, right, bottom)
 
 
+@settings(deadline=None)
 @given(pictures(), ORIENTATIONS)
 def test_a_turn_and_its_opposite_leave_a_box_where_it_was(drawn: tuple[int, int, Edges], orientation: int) -> None:
     width, height, edges = drawn
@@ -53,6 +54,7 @@ def test_a_turn_and_its_opposite_leave_a_box_where_it_was(drawn: tuple[int, int,
     assert turned(there, upright((width, height), orientation), BACK[orientation]) == edges
 
 
+@settings(deadline=None)
 @given(pictures(), ORIENTATIONS)
 def test_a_box_stays_in_its_picture_and_keeps_its_share_of_it(
     drawn: tuple[int, int, Edges], orientation: int
@@ -69,6 +71,7 @@ def test_a_box_stays_in_its_picture_and_keeps_its_share_of_it(
     assert 0 <= whole.top < whole.bottom <= picture.height
 
 
+@settings(deadline=None)
 @given(pictures(), ORIENTATIONS, st.sampled_from([0.5, 2, 3]))
 def test_it_is_the_same_box_however_the_annotation_wrote_it(
     drawn: tuple[int, int, Edges], orientation: int, scale: float

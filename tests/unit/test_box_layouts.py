@@ -106,6 +106,35 @@ def test_every_problem_of_a_coco_file_is_told_at_its_place_and_good_images_stay(
     assert [note.code for note in reading.notes] == [Code.FIELD_IGNORED]
 
 
+# ------------------------------------------------------------------------------ Hugging Face's objects
+
+
+def test_objects_of_a_metadata_row_are_boxes_whose_classes_are_named_or_numbered() -> None:
+    row = {"file_name": "0001.png", "objects": {"bbox": [[302.0, 109.0, 73.0, 52.0]], "categories": [0]}}
+    reading = read("train/metadata.jsonl", row)
+    assert (reading.layout, reading.notes) == ("image folder metadata with boxes", ())
+    assert boxes(only(reading)) == Boxes((Box("0", 302, 109, 375, 161),), names_from="pets/train")
+    named = row | {"objects": {"bbox": [[1, 1, 2, 2]], "categories": ["cat"]}, "question": "where?", "license": "CC0"}
+    found = only(read("metadata.jsonl", named))
+    assert boxes(found) == Boxes((Box("cat", 1, 1, 3, 3),))
+    assert (found.annotation.question(), found.annotation.fields) == ("where?", {"license": "CC0"})
+    empty = row | {"objects": {"bbox": [], "categories": []}}
+    assert boxes(only(read("metadata.jsonl", empty))).boxes == ()
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        {"bbox": [[1, 1, 2, 2]]},
+        {"bbox": [[1, 1, 2, 2]], "categories": []},
+        {"bbox": [[1, 1, 2]], "categories": ["cat"]},
+        {"bbox": [[1, 1, 2, 2], [1, 1, 2, 2]], "categories": ["cat", 0]},
+    ],
+)
+def test_objects_that_are_no_boxes_are_refused_as_such(objects: Any) -> None:
+    assert told(read("a.jsonl", {"file_name": "a.jpg", "objects": objects}))[0][1] is Code.BAD_BOX
+
+
 # ------------------------------------------------------------------------------ Pascal VOC
 
 CARDS = """<annotation><folder>test</folder><filename>IMG_1.JPG</filename><path>C:\\cards\\IMG_1.JPG</path>

@@ -44,11 +44,20 @@ class _Message(BaseModel):
     @field_validator("content", mode="before")
     @classmethod
     def _listed(cls, content: Any) -> Any:
-        return [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if isinstance(content, str):
+            return [{"type": "text", "text": content}]
+        return [_as_image_url(part) for part in content] if isinstance(content, list) else content
 
 
 class _Chat(BaseModel):
     messages: list[_Message] = Field(min_length=2)
+
+
+def _as_image_url(part: Any) -> Any:
+    """axolotl's `{"type": "image", "path": "a.jpg"}` (or `url`) as the part it stands for."""
+    if not isinstance(part, dict) or part.get("type") != "image" or part.keys() - {"type", "path", "url"}:
+        return part
+    return {"type": "image_url", "image_url": {"url": part.get("path", part.get("url"))}}
 
 
 def row_of(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pixtune.annotations import chat, coco, dataset_toml, fields, label_studio, sharegpt, voc, yolo
+from pixtune.annotations import chat, coco, dataset_toml, fields, label_studio, objects, sharegpt, voc, yolo
 from pixtune.annotations.paths import key_of
 from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, refused, row_notes
 from pixtune.keys import SETTINGS_FILE, has_image_suffix, stem_of
@@ -123,7 +123,8 @@ def _layout_of(values: Mapping[str, Any]) -> tuple[str, Callable[[Any, str, str,
     if label_studio.is_task(values):
         return label_studio.LAYOUT, label_studio.rows_of
     if any(_is_file_name(name) for name in values):
-        return f"{IMAGE_FOLDER} (JSONL)", lambda row, key, bucket, where: [_folder_row(row, key, bucket, where)]
+        layout = objects.LAYOUT if objects.are_the_answer(values) else f"{IMAGE_FOLDER} (JSONL)"
+        return layout, lambda row, key, bucket, where: [_folder_row(row, key, bucket, where)]
     if "schemaVersion" in values:
         raise BadRow("It is Bedrock's conversation format, which is not read here.", f"Use {_READ}.")
     raise BadRow(f"It has neither messages nor file_name: {_keys(values)}.", f"Use {_READ}.")
@@ -137,7 +138,8 @@ def _rows(lines: Iterable[tuple[str, Any]], read: Callable[[Any, str], list[Foun
         try:
             values = _parsed(line) if isinstance(line, str) else line
             rows += read(values, where)
-            for name in fields.unused(values, [*filter(_is_file_name, values), *_READ_LISTS]):
+            said = [objects.FIELD] if objects.are_the_answer(values) else []
+            for name in fields.unused(values, [*filter(_is_file_name, values), *_READ_LISTS, *said]):
                 ignored.setdefault(name, where)
         except BadRow as problem:
             problems.append(problem.at(where))
@@ -166,6 +168,8 @@ def _folder_row(row: Mapping[str, Any], key: str, bucket: str, where: str) -> Fo
             raise BadRow(f"{name!r} is {json.dumps(value)[:80]}, expected a path.", "Give the image's relative path.")
         paths += found
     images = [key_of(path, key, bucket) for path in paths]
+    if objects.are_the_answer(row) and len(images) == 1:
+        return objects.row_of(row, images[0], key, where, named)
     return fields.row_of(row, images, key, where, used=named)
 
 
