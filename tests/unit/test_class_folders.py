@@ -19,6 +19,7 @@ from pixtune.errors import DatasetEmpty
 from pixtune.events.s3 import Change
 from pixtune.examples.facts import Fact, read_facts
 from pixtune.examples.items import State
+from pixtune.examples.overview import examples, summary, upload
 from pixtune.examples.ports import one_by_one
 from pixtune.examples.rows import Row
 from pixtune.keys import class_of
@@ -126,7 +127,7 @@ def test_a_deleted_or_rejected_image_leaves_no_example_behind() -> None:
 def test_one_folder_is_where_images_lie_and_not_what_they_show() -> None:
     table = Table()
     table.each(put_image("batch/1.jpg", number=1), put_image("batch/2.jpg", number=2))
-    with pytest.raises(DatasetEmpty, match="2 images lie in a folder that could be their class"):
+    with pytest.raises(DatasetEmpty, match="2 images lie in folders that are no classes"):
         cut(table)
 
 
@@ -134,6 +135,21 @@ def test_the_settings_may_say_that_folders_are_no_classes() -> None:
     table = Table()
     table.each(*FRUIT, *SPOKEN, closing(0, by=source("dataset.toml"), settings={"class_folders": False}))
     assert list(answers(table, cut(table))) == ["pets/train/apple/1.jpg"]
+
+
+def test_people_are_shown_only_the_labels_of_folders_that_count() -> None:
+    table = Table()
+    scenes = [put_image(f"scenes/{n}.jpg", number=n + 1) for n in range(3)]
+    said = [row_fact(str(n), "how many?", images=(f"scenes/{n}.jpg",)) for n in range(3)]
+    table.each(*scenes, *said, closing(3), put_image("odd/9.jpg", number=9), put_image("odd/8.jpg", bad=True))
+    shown = summary(table.table, DATASET)
+    assert shown["examples"] == {"ready": 3, "waiting": 0, "held": 0, "deleted": 0}
+    assert shown["unlabelled"] == 1
+    every, _ = examples(table.table, DATASET, state="ready", limit=10, after=None)
+    assert len(every) == len(cut(table).examples) == 3
+    scene = upload(table.table, DATASET, "pets/scenes/0.jpg")
+    assert scene is not None
+    assert [example["annotation"]["turns"][-1]["parts"] for example in scene["examples"]] == [[{"text": "0"}]]
 
 
 def test_a_redelivered_image_changes_nothing() -> None:

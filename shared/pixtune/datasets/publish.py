@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
@@ -22,7 +22,7 @@ from pixtune.errors import DatasetEmpty, FenceLost, TooMuchContention
 from pixtune.examples import places
 from pixtune.examples.annotation import SPLITS
 from pixtune.examples.append import segment_key
-from pixtune.examples.facts import FOLDER
+from pixtune.examples.folders import folder_label, that_count
 from pixtune.examples.items import ExampleItem, State
 from pixtune.examples.overview import all_examples
 from pixtune.examples.ports import Each, Examples, Write, one_by_one
@@ -46,13 +46,12 @@ class ArtifactStore(Protocol):
 class Cut:
     """What the table showed: rows with the line each is stored as, by example id, and the log's lacking lines.
 
-    spoken_for: images that a file, metadata or the API speak about. class_names, notes: as in the manifest.
+    class_names, notes: as in the manifest.
     """
 
     rows: Mapping[str, Row]
     lines: Mapping[str, str]
     missing: Sequence[str]
-    spoken_for: Set[str] = frozenset()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[Mapping[str, str]] = ()
 
@@ -108,8 +107,8 @@ def publish(
 ) -> tuple[Manifest, int]:
     """Cut, compare with the log, number, store; answers the stored manifest and how many rows the log lacked now."""
     settings = read_settings(table, dataset)
-    cut = read_cut(all_examples(table, dataset), read_log(dataset, artifacts, each))
-    cut = with_class_names(with_class_folders(cut, settings), lambda folder: read_class_names(table, dataset, folder))
+    cut = read_cut(all_examples(table, dataset), read_log(dataset, artifacts, each), settings.class_folders)
+    cut = with_class_names(cut, lambda folder: read_class_names(table, dataset, folder))
     if cut.missing:
         artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(cut.missing).encode(), _JSONL)
     if not cut.rows:
@@ -146,59 +145,30 @@ def _identified(segment: bytes) -> set[tuple[str, int, str]]:
     return {(row.example_id, row.revision, row.digest()) for row in rows}
 
 
-def read_cut(examples: Iterable[ExampleItem], log: set[tuple[str, int, str]]) -> Cut:
+def read_cut(examples: Iterable[ExampleItem], log: set[tuple[str, int, str]], class_folders: bool = True) -> Cut:
     """Sorted by example id. Tombstones are no rows of a version, but the log must have them too."""
+    every = sorted(examples, key=lambda example: example.example_id)
+    folders = {example.example_id: folder_label(example) for example in every}
+    counting = {example.example_id for example in that_count(every, class_folders)}
     rows: dict[str, Row] = {}
     lines: dict[str, str] = {}
     missing: list[str] = []
-    spoken_for: set[str] = set()
-    for example in sorted(examples, key=lambda example: example.example_id):
+    for example in every:
         if example.line and (example.example_id, example.revision, example.digest) not in log:
             missing.append(example.line)
-        if example.state is State.READY:
+        if example.state is State.READY and example.example_id in counting:
             rows[example.example_id] = Row.from_json(json.loads(example.line))
             lines[example.example_id] = example.line
-        if example.state is not State.DELETED and not (row := rows.get(example.example_id)):
-            said = [slot for slot in example.slots.values() if slot.type != FOLDER and slot.annotations]
-            spoken_for |= {key for slot in said for key in slot.images}
-        elif row and not by_folder(row):
-            spoken_for |= {shown.upload for shown in row.images}
-    return Cut(rows, lines, missing, spoken_for)
-
-
-def with_class_folders(cut: Cut, settings: DatasetSettings) -> Cut:
-    """The cut without labels of folders where they do not count: for an image that something else speaks for, in a
-    dataset with one such class only (a folder that merely holds its images), and where the settings say so."""
-    labelled = {name: text_of_answer(row) for name, row in cut.rows.items() if by_folder(row)}
-    spoken = {name for name in labelled if cut.rows[name].images[0].upload in cut.spoken_for}
-    classes = sorted({label for name, label in labelled.items() if name not in spoken})
-    counts = settings.class_folders and len(classes) > 1
-    left_out = spoken if counts else set(labelled)
-    if not labelled:
-        return cut
-    used = len(labelled) - len(left_out)
-    detail = (
-        f"{used} examples are labelled by their folder: {', '.join(classes[:20])}."
-        if counts
-        else (f"{len(labelled) - len(spoken)} images lie in a folder that could be their class and were left out.")
-    )
-    kept = {name: row for name, row in cut.rows.items() if name not in left_out}
-    lines = {name: cut.lines[name] for name in kept}
-    notes = [*cut.notes, {"code": "class_folders", "detail": detail}] if used or not counts else cut.notes
-    return replace(cut, rows=kept, lines=lines, notes=notes)
-
-
-def by_folder(row: Row) -> bool:
-    """Whether nothing but its folder labels the row's image."""
-    return all(source.endswith("/") for source in row.sources)
-
-
-def text_of_answer(row: Row) -> str:
-    return (
-        "".join(part.text or "" for turn in row.annotation.turns[-1:] for part in turn.parts)
-        if row.annotation
-        else ""
-    )
+    labelled = [(name, label) for name, label in folders.items() if label]
+    used = [label for name, label in labelled if name in counting]
+    notes = []
+    if used:
+        detail = f"{len(used)} examples are labelled by their folder: {', '.join(sorted(set(used))[:20])}."
+        notes.append({"code": "class_folders", "detail": detail})
+    elif labelled and not rows:
+        detail = f"{len(labelled)} images lie in folders that are no classes, or one only."
+        notes.append({"code": "class_folders", "detail": detail})
+    return Cut(rows, lines, missing, notes=notes)
 
 
 def with_class_names(cut: Cut, names_of: Callable[[str], Sequence[str]]) -> Cut:
