@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,23 @@ from pixtune.keys import SETTINGS_FILE
 from pixtune.verdicts import Code, rejected
 
 _LAYOUT = "dataset settings"
+
+
+_Level = Literal["off", "warn", "refuse"]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Compliance(BaseModel):
+    """The names of compliance.policy.CompliancePolicy; a test holds the two together."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    licence: _Level = "off"
+    privacy: _Level = "warn"
+    content: _Level = "off"
+    skips: _Level = "off"
+    required_fields: list[_Name] = Field(["license", "source"], max_length=20)
+    allowed_licences: list[_Name] = Field([], max_length=100)
+    national_ids: list[Literal["es", "fr", "us"]] = []
 
 
 class _Settings(BaseModel):
@@ -28,6 +45,7 @@ class _Settings(BaseModel):
     boxes: Literal["boxes-json-1", "classes-1", "count-1"] = "boxes-json-1"
     classes: list[str] = Field([], max_length=10_000)
     class_folders: bool = True
+    compliance: _Compliance = _Compliance()
 
 
 def read(key: str, text: str) -> Reading:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from pixtune.compliance.policy import CompliancePolicy
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetSettings:
@@ -15,7 +17,7 @@ class DatasetSettings:
     detail: "high" or "low". provider, base_model: None means the deployment's default.
     validation_share, test_share: of the examples that state no split. boxes: id of the task template that makes
     answers of boxes. classes: the order in which it says classes. class_folders: whether an image that nothing else
-    speaks for is labelled by its folder.
+    speaks for is labelled by its folder. compliance: what is checked before a training.
     """
 
     system: str | None = None
@@ -28,15 +30,18 @@ class DatasetSettings:
     boxes: str = "boxes-json-1"
     classes: tuple[str, ...] = ()
     class_folders: bool = True
+    compliance: CompliancePolicy = field(default_factory=CompliancePolicy)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"compliance": self.compliance.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
         known = {item.name for item in fields(cls)}
         values = {name: value for name, value in data.items() if name in known}
-        return cls(**values | {"classes": tuple(values.get("classes", ()))})
+        values["classes"] = tuple(values.get("classes", ()))
+        values["compliance"] = CompliancePolicy.from_json(data.get("compliance") or {})
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Manifest:
     recipe: id of the preprocessing recipe, which has to be applied at inference too. repaired: rows the log lacked.
     notes: things a person should know (code and detail), such as components with two stated splits. class_names:
     folder of label files that say numbers -> the names of their classes.
+    attribution: each licence, source and author, with the number of its examples (compliance.attribution).
     """
 
     dataset: str
@@ -72,6 +78,7 @@ class Manifest:
     repaired: int = 0
     notes: tuple[Mapping[str, str], ...] = field(default_factory=tuple)
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    attribution: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
 
     @property
     def folder(self) -> str:
@@ -92,4 +99,5 @@ class Manifest:
             ManifestEntry(**(entry | {"images": tuple(entry["images"])})) for entry in values["examples"]
         )
         values["notes"] = tuple(values["notes"])
+        values["attribution"] = tuple(values.get("attribution", ()))
         return cls(**values)
