@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from pixtune.events.s3 import Change, UploadEvent
 from pixtune.examples.facts import AnnotationFact, Fact, SourceFact
 from pixtune.images.check import CheckedFile, check_folder, summarise
 from pixtune.images.sandbox import Sandbox
-from pixtune.keys import SETTINGS_FILE
+from pixtune.keys import SETTINGS_FILE, class_of
 from pixtune.verdicts import Code, Note, Outcome, Verdict
 
 _DATASET = "dataset"  # keys need one; the folder is it
@@ -72,6 +73,7 @@ class FolderCheck:
     rejected: list[str] = field(default_factory=list)
     _checked: list[CheckedFile] = field(default_factory=list)
     _facts: list[AnnotationFact] = field(default_factory=list)
+    _layouts: Counter[str] = field(default_factory=Counter)
     _privacy: Privacy | None = None
 
     def run(self) -> Iterator[CheckedFile]:
@@ -104,6 +106,7 @@ class FolderCheck:
         closing, *rows = facts
         assert isinstance(closing, SourceFact)  # facts_of puts it first
         assert closing.verdict is not None  # and a file that is there is judged
+        self._layouts[closing.layout or "not recognised"] += 1
         missing, personal = [], []
         for fact in rows:
             if isinstance(fact, AnnotationFact):
@@ -114,7 +117,7 @@ class FolderCheck:
                     )
                 missing += [(fact.where, key) for key in fact.images if key not in files]
         notes = tuple(
-            Note(Code.WAITING_FOR_IMAGE, f"{where or 'It'}: {_inside(key)} is not in the folder.")
+            Note(Code.WAITING_FOR_IMAGE, f"{where or 'It'}: {_inside(key)} is not in the folder; looked there only.")
             for where, key in missing[:_SHOWN]
         )
         return replace(closing.verdict, warnings=(*closing.verdict.warnings, *notes, *personal[:_SHOWN]))
@@ -125,14 +128,20 @@ class FolderCheck:
                 yield from self._privacy.of(annotation)
 
     def summary(self) -> dict[str, Any]:
-        """Counts by verdict, code and warning; examples that could be trained on, and images nobody labelled."""
+        """Counts by verdict, code and warning; the layouts that files were taken for; examples that could be trained
+        on, and images nobody labelled."""
         usable = {f"{_DATASET}/{one.file}" for one in self._checked if one.sha256 is not None}
         shown = {key for fact in self._facts for key in fact.images}
+        classes = {key: label for key in usable - shown if (label := class_of(key))}
+        # As a version is cut: one folder alone is where the images lie, not what they show.
+        folders = len(classes) if len(set(classes.values())) > 1 else 0
         ready = {fact.example_id for fact in self._facts if set(fact.images) <= usable}
         waiting = {fact.example_id for fact in self._facts} - ready
+        layouts = dict(self._layouts.most_common()) | ({"class folders": folders} if folders else {})
         return summarise(self._checked).to_json() | {
-            "examples": {"ready": len(ready), "waiting": len(waiting)},
-            "unlabelled": len(usable - shown),
+            "layouts": layouts,
+            "examples": {"ready": len(ready) + folders, "waiting": len(waiting)},
+            "unlabelled": len(usable - shown) - folders,
         }
 
 

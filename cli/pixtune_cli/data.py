@@ -83,6 +83,8 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
     else:
         verdicts = ", ".join(f"{count} {name}" for name, count in summary["verdicts"].items())
         line(f"{summary['files']} files: {verdicts or 'nothing to check'}")
+        if summary["layouts"]:
+            line("read as " + ", ".join(f"{name} ({count})" for name, count in summary["layouts"].items()))
         examples = summary["examples"]
         line(f"{examples['ready']} examples ready, {examples['waiting']} waiting, {summary['unlabelled']} unlabelled")
     if check.rejected:

@@ -11,12 +11,37 @@ DATASET = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 NO_DATASET = "_"  # where verdicts of uploads outside any dataset are kept; no dataset can have this name
 READY_MARKER = "_READY"
 SETTINGS_FILE = "dataset.toml"
+NAMES_FILES = (
+    "classes.txt",
+    "data.yaml",
+    "data.yml",
+    "dataset.yaml",
+    "dataset.yml",
+)  # name the classes of labels/*.txt
 
 # Routed to read_annotations; everything else is the image gate's business. Both cases are listed because
 # EventBridge's pattern matching is case-sensitive; template.yaml holds the same list and a test compares them.
 ANNOTATION_SUFFIXES = (".json", ".jsonl", ".csv", ".txt", ".xml", ".yaml", ".yml", ".parquet", ".tar")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".mpo")
 JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".gitkeep", ".gitignore"})
+
+# As Hugging Face's image folders name them: https://huggingface.co/docs/datasets/repository_structure
+SPLIT_NAMES = {
+    name: split
+    for split, names in {
+        "train": ("train", "training"),
+        "validation": ("validation", "valid", "dev", "val"),
+        "test": ("test", "testing", "eval", "evaluation"),
+    }.items()
+    for name in names
+}
+# Folders that say what kind of files they hold, not what is on the pictures.
+# fmt: off
+_NO_CLASSES = frozenset((
+    "annotations", "data", "dataset", "files", "frames", "image", "images", "img", "imgs", "inline", "input",
+    "jpegimages", "labels", "masks", "output", "photo", "photos", "pics", "pictures", "raw", "thumbs", "uploads",
+))
+# fmt: on
 
 
 def dataset_of(key: str) -> str | None:
@@ -54,6 +79,27 @@ def stem_of(key: str) -> str:
     return folder + slash + stem
 
 
+def split_named(folder: str) -> str | None:
+    """The split that a folder or a file of this name states, in any case of letters."""
+    return SPLIT_NAMES.get(folder.lower())
+
+
+def class_of(key: str) -> str | None:
+    """The class that an image's folder is: `dataset/class/a.jpg` or `dataset/split/class/a.jpg`, nothing deeper.
+
+    None for a split folder, for a folder whose name says what kind of files it holds, and for one with a name that
+    could not be an answer.
+    """
+    folders = key.split("/")[1:-1]
+    if folders and split_named(folders[0]):
+        folders = folders[1:]
+    if len(folders) != 1 or split_named(folders[0]) or folders[0].lower() in _NO_CLASSES or is_annotation(key):
+        return None
+    label = unicodedata.normalize("NFC", folders[0]).strip()
+    unspeakable = any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in label)
+    return None if not label or label.startswith((".", "_")) or unspeakable else label
+
+
 def hashed(text: str, length: int = 32) -> str:
     """Hex of the SHA-256 of the NFC form: a table key for text that may hold 1,024 bytes and a '#'."""
     return sha256(unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")).hexdigest()[:length]
@@ -80,3 +126,12 @@ def images_of_stem(stem: str, keys: Iterable[str]) -> tuple[str, ...]:
 
 def has_image_suffix(key: str) -> bool:
     return key.lower().endswith(IMAGE_SUFFIXES)
+
+
+def names_files(folder: str) -> list[str]:
+    """Where the names of class numbers may stand, for label files in this folder: the nearest first."""
+    found: list[str] = []
+    while folder:
+        found += [f"{folder}/{name}" for name in NAMES_FILES]
+        folder = folder.rpartition("/")[0]
+    return found

@@ -46,10 +46,22 @@ class Code(StrEnum):
     BAD_SYNTAX = "bad_syntax"
     UNKNOWN_LAYOUT = "unknown_layout"
     UNSUPPORTED_ANNOTATION = "unsupported_annotation"
+    PARQUET = "parquet"
+    XML_DOCTYPE = "xml_doctype"
     NO_VALID_ROWS = "no_valid_rows"
     BAD_SETTINGS = "bad_settings"
     # warnings: the upload is accepted, something in it deserves a look
     ROW_REJECTED = "row_rejected"
+    EMPTY_ANSWER = "empty_answer"
+    TEXT_TOO_LONG = "text_too_long"
+    CONTROL_CHARACTER = "control_character"
+    BIDI_CHARACTER = "bidi_character"
+    LONE_SURROGATE = "lone_surrogate"
+    RESERVED_TOKEN = "reserved_token"  # noqa: S105  no password
+    LOCATION_TOKEN = "location_token"  # noqa: S105  no password
+    ROLE_NOT_ALLOWED = "role_not_allowed"
+    BAD_BOX = "bad_box"
+    BAD_PATH = "bad_path"
     FIELD_IGNORED = "field_ignored"
     AMBIGUOUS_IMAGE = "ambiguous_image"
     WAITING_FOR_IMAGE = "waiting_for_image"
@@ -87,9 +99,21 @@ MEANINGS: dict[Code, str] = {
     Code.BAD_SYNTAX: "The annotation file cannot be parsed; the detail says where.",
     Code.UNKNOWN_LAYOUT: "The annotation file parses, but is of no layout pixtune knows.",
     Code.UNSUPPORTED_ANNOTATION: "An annotation format that is not read here.",
+    Code.PARQUET: "Parquet is not read; export the table as metadata.csv or metadata.jsonl.",
+    Code.XML_DOCTYPE: "The XML declares a document type, through which entities can explode or reach out.",
     Code.NO_VALID_ROWS: "Every row of the annotation file has a problem; each is listed.",
     Code.BAD_SETTINGS: "dataset.toml has a problem; each is listed.",
     Code.ROW_REJECTED: "A row of the annotation file cannot be used; the others are.",
+    Code.EMPTY_ANSWER: "The row has no answer, or a blank one: there is nothing to learn from it.",
+    Code.TEXT_TOO_LONG: "The row's text is longer than an example may be.",
+    Code.CONTROL_CHARACTER: "The row's text has a control character; only line breaks and tabs may stand in text.",
+    Code.BIDI_CHARACTER: "The row's text has a character that reorders what people read, hiding what is trained on.",
+    Code.LONE_SURROGATE: "The row's text has half of a surrogate pair, which is no character.",
+    Code.RESERVED_TOKEN: "The row's text has a token by which chat models separate turns, such as <|im_start|>.",
+    Code.LOCATION_TOKEN: "PaliGemma's location tokens that are not boxes with labels; other models do not know them.",
+    Code.ROLE_NOT_ALLOWED: "A message speaks in a role, or at a place, that it may not: system first, then in turns.",
+    Code.BAD_BOX: "A box has no area, no known class, no readable edges, or lies outside its picture.",
+    Code.BAD_PATH: "The row names its image by a path that is not below the annotation file's own folder.",
     Code.FIELD_IGNORED: "A field of the annotation file says something pixtune has no use for; it was left out.",
     Code.AMBIGUOUS_IMAGE: "More than one image could be meant; name it with its extension.",
     Code.WAITING_FOR_IMAGE: "The image this annotation names has not arrived; the paths tried are listed.",

@@ -183,7 +183,7 @@ def test_what_happened_to_a_file_can_be_asked_by_its_key(stack: Stack) -> None:
     shown = stack.table.upload("pets", "pets/metadata.csv")
     assert shown
     assert shown["verdict"]["verdict"] == "accepted"
-    assert shown["verdict"]["warnings"][0]["code"] == "row_rejected"
+    assert shown["verdict"]["warnings"][0]["code"] == "bad_path"
     (example,) = shown["examples"]
     assert (example["state"], example["waiting_for"]) == (
         "waiting",

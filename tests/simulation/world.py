@@ -36,7 +36,7 @@ WORKERS = 3
 FAULT = 0.02  # chance that an IO step kills its worker or fails
 # Looking at the bucket cannot tell a lifecycle rule's delete marker from a person's: the events that do are not lost,
 # and the key that a rule archives is not undeleted at the same moment.
-_ARCHIVED = "ds/c.jpg"
+_ARCHIVED = "c.jpg"
 LOST = 0.03  # chance that an event never arrives, in histories that a sweep ends
 
 
@@ -68,6 +68,7 @@ class World:
     appender: Callable[..., AppendRows] = AppendRows
     table_type: Callable[..., MemoryExamples] = MemoryExamples
     pair: Mapping[str, float] | None = None
+    folder: str = ""  # of the dataset in which everything lies; with a name it is a class
     queues: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     needs_sweep: bool = False
     messages: int = 0
@@ -76,6 +77,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        self.root = f"{DATASET}/{self.folder}" if self.folder else DATASET
+        self.archivable = f"{self.root}/{_ARCHIVED}"
         self.hub = getcurrent()
         self.faults = self.random.choice((0, 1, 2, 4))
         self.haste = self.random.choice((0.0, 0.5, 0.8, 0.9))  # chance that a worker goes on where it could wait
@@ -223,21 +226,21 @@ class World:
         if self.pair is not None:
             rows = {"file_name": "a.jpg", "question": "", "answer": "x"}
             files = {"a.jpg": json.dumps({"image": 1}), "metadata.jsonl": json.dumps(rows)}
-            name = self.random.choice([name for name in files if f"{DATASET}/{name}" not in self.uploads.versions])
+            name = self.random.choice([name for name in files if f"{self.root}/{name}" not in self.uploads.versions])
             self.put(name, files[name], {})
             return
         pick = self.random.random()
         current = [version for key in self.uploads.versions if (version := self.uploads.latest(key))]
         live = [version for version in current if not version.deleted]
-        kept = [version for version in live if version.key != _ARCHIVED]
-        markers = [version for version in current if version.deleted and version.key != _ARCHIVED]
+        kept = [version for version in live if version.key != self.archivable]
+        markers = [version for version in current if version.deleted and version.key != self.archivable]
         if pick < 0.15 and live:
             self.delete(self.random.choice(live).key, "DeleteObject")
         elif pick < 0.22 and markers and self.rough:
             self.remove(self.random.choice(markers))
         elif pick < 0.27 and kept and self.rough:
             self.remove(self.random.choice(kept))
-        elif pick < 0.32 and (old := [version for version in live if version.key == _ARCHIVED]):
+        elif pick < 0.32 and (old := [version for version in live if version.key == self.archivable]):
             self.archived[old[0].key] = old[0]
             self.delete(old[0].key, "Lifecycle Expiration")
         else:
@@ -267,7 +270,7 @@ class World:
         return "a.json", json.dumps({"answer": self.random.choice("xy")}), {}
 
     def put(self, name: str, body: str, metadata: Mapping[str, str]) -> None:
-        key = f"{DATASET}/{name}"
+        key = f"{self.root}/{name}"
         self.archived.pop(key, None)
         version = self.uploads.put(key, body.encode(), metadata)
         self.announce(key, {"detail-type": "Object Created"}, version, {"size": len(body)})
@@ -295,7 +298,7 @@ class World:
             self.random.choices("0123456789abcdef", k=self.random.randint(0, 3))
         )
         sequencer = self.random.choice((sequencer.upper(), sequencer.lower()))
-        if self.rough and key != _ARCHIVED and self.random.random() < LOST:
+        if self.rough and key != self.archivable and self.random.random() < LOST:
             self.needs_sweep = True
             return
         detail = {
@@ -318,13 +321,17 @@ class World:
             body = (version.body or b"").decode()
             if key.endswith(".jsonl"):
                 for row in map(json.loads, body.splitlines()):
-                    said[f"{DATASET}/{row['file_name']}", row["question"]].add(row["answer"])
+                    said[f"{self.root}/{row['file_name']}", row["question"]].add(row["answer"])
             elif key.endswith(".json"):
-                meant = [f"{DATASET}/a.{suffix}" for suffix in ("jpg", "png") if f"{DATASET}/a.{suffix}" in live]
+                meant = [f"{self.root}/a.{suffix}" for suffix in ("jpg", "png") if f"{self.root}/a.{suffix}" in live]
                 if len(meant) == 1:
                     said[meant[0], ""].add(json.loads(body)["answer"])
             elif version.metadata:
                 said[key, ""].add(version.metadata["pixtune-answer"])
+        for key, version in live.items():
+            is_image = key.endswith((".jpg", ".png")) and json.loads(version.body or b"")["image"] is not None
+            if self.folder and is_image and (key, "") not in said:
+                said[key, ""] = {self.folder}  # nothing else speaks for it under the same question
         found: dict[str, tuple[State, str, tuple[str, str]]] = {}
         for (key, question), answers in said.items():
             image = live.get(key)
@@ -388,12 +395,14 @@ def run(
     table: Callable[..., MemoryExamples] = MemoryExamples,
     *,
     pair: Mapping[str, float] | None = None,
+    folder: str = "",
 ) -> list[str]:
     """One run; what is wrong at its end, and before the sweep where nothing needs one.
 
     pair: the smallest history instead, one image and one file about it, with these chances of trouble by IO step.
+    folder: that everything lies in, and that is the class of images nobody labelled.
     """
-    world = World(seed, appender, table, pair)
+    world = World(seed, appender, table, pair, folder)
     world.drain()
     problems = [] if world.needs_sweep else world.violations()
     if not problems:

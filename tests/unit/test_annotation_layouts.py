@@ -135,12 +135,11 @@ def test_a_rows_own_split_wins_over_its_folder() -> None:
         ({"file_name": "a.jpg", "text": "x\x00"}, "control character U+0000"),
         ({"file_name": "a.jpg", "text": "\ud800"}, "surrogate"),
         ({"file_name": "a.jpg", "text": "x" * 70_000}, "70,"),
-        ({"file_name": "a.jpg", "suffix": "<loc0001> cat"}, "PaliGemma"),
         ({"file_name": "a.jpg", "text": "x", "split": "trainig"}, "split is 'trainig'"),
         ({"file_name": "a.jpg", "text": "x", "weight": -1}, "weight is -1"),
         ({"file_names": ["a.jpg", "a.jpg"], "text": "x"}, "same image twice"),
         ({"text": "x"}, "neither messages nor file_name"),
-        ({"conversations": []}, "ShareGPT"),
+        ({"schemaVersion": "bedrock-conversation-2024"}, "Bedrock"),
     ],
 )
 def test_a_row_that_cannot_be_used_says_what_is_wrong_and_what_to_do(row: dict[str, Any], said: str) -> None:
@@ -200,13 +199,16 @@ def test_all_problems_of_a_file_are_listed_at_once_with_their_lines() -> None:
         ("a.json", b"", Code.EMPTY_FILE, "no content"),
         ("a.json", b"\xff\xfe{\x00}\x00", Code.BAD_ENCODING, "UTF-16"),
         ("a.csv", "file_name,text\na.jpg,\u00fc".encode("latin-1"), Code.BAD_ENCODING, "(0xfc) is not UTF-8"),
-        ("a.xml", b"<annotation/>", Code.UNSUPPORTED_ANNOTATION, "Pascal VOC"),
-        ("a.parquet", b"PAR1", Code.UNSUPPORTED_ANNOTATION, "Parquet"),
-        ("a.json", b'{"images": [], "annotations": [], "categories": []}', Code.UNSUPPORTED_ANNOTATION, "COCO"),
-        ("a.json", b'[{"id": 1, "data": {}, "annotations": []}]', Code.BAD_SYNTAX, "Label Studio"),
+        ("a.xml", b"<html/>", Code.UNKNOWN_LAYOUT, "root is <html>"),
+        ("a.xml", b"<annotation>", Code.BAD_SYNTAX, "no element found: line 1"),
+        ("a.parquet", b"PAR1", Code.PARQUET, "Parquet"),
+        ("a.tar", b"x", Code.UNSUPPORTED_ANNOTATION, "WebDataset"),
+        ("a.yaml", b"names: [a]", Code.UNKNOWN_LAYOUT, "another name"),
+        ("data.yaml", b"train: images", Code.BAD_SYNTAX, "does not name every class"),
+        ("data.yaml", b"a: &a [x]\nnames: [*a, *a]", Code.BAD_SYNTAX, "does not name every class"),
+        ("classes.txt", b"cat\n\ndog\n", Code.BAD_SYNTAX, "does not name every class"),
         ("a.json", b'{"file_name": "a"}\n{"file_name": "b"}', Code.BAD_SYNTAX, "Extra data"),
         ("a.json", b'{"shape": 3}', Code.UNKNOWN_LAYOUT, "the keys shape"),
-        ("a.txt", b"0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.1 0.1\n", Code.UNSUPPORTED_ANNOTATION, "YOLO"),
         ("a.jsonl", b'{"x": 1}', Code.UNKNOWN_LAYOUT, "line 1"),
         ("a.jsonl", b"{", Code.BAD_SYNTAX, "line 1"),
     ],
@@ -261,7 +263,7 @@ ANSWER = {"role": "assistant", "content": "cat"}
         ([IMAGE, {"role": "tool", "content": "x"}, ANSWER], "messages[1].role: input should be"),
         ([IMAGE, {"role": "assistant"}], "messages[1].content: field required"),
         ([IMAGE, {**ANSWER, "tool_calls": []}], "messages[1].tool_calls: extra inputs"),
-        ([{"role": "user", "content": [{"type": "image", "path": "a"}]}, ANSWER], "messages[0].content[0]"),
+        ([{"role": "user", "content": [{"type": "image", "base64": "a"}]}, ANSWER], "messages[0].content[0]"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}, ANSWER], "content[0].image_url"),
         ([IMAGE, {"role": "assistant", "content": " "}], "messages[1] has no text"),
         ([IMAGE, IMAGE, ANSWER], "'a.jpg' twice"),
@@ -274,6 +276,13 @@ ANSWER = {"role": "assistant", "content": "cat"}
 def test_a_chat_row_that_cannot_be_trained_on_says_where(messages: list[Any], said: str) -> None:
     reading = read("rows.jsonl", jsonl(CHEESE) + "\n" + chat(*messages))
     assert said in problem(reading)
+
+
+@pytest.mark.parametrize("name", ["path", "url"])
+def test_an_image_part_may_name_its_path_directly(name: str) -> None:
+    shown = {"role": "user", "content": [{"type": "image", name: "x/a.jpg"}, {"type": "text", "text": "what?"}]}
+    row = only(read("rows.jsonl", chat(shown, ANSWER)))
+    assert (row.images, spoken(row)[0]) == (("pets/x/a.jpg",), ("user", [0, "what?"]))
 
 
 # ------------------------------------------------------------------------------ sidecars and settings

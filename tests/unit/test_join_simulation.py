@@ -23,6 +23,12 @@ def test_no_interleaving_loses_resurrects_or_doubles_a_row(first: int) -> None:
     assert problems == []
 
 
+@pytest.mark.parametrize("first", range(0, INTERLEAVINGS // 2, SIZE))
+def test_no_interleaving_loses_or_keeps_the_label_of_a_class_folder(first: int) -> None:
+    problems = [problem for seed in range(first, first + SIZE) for problem in run(seed, folder="pear")]
+    assert problems == []
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_leaving_a_rule_out_is_found(rule: str) -> None:
     without: Without = RULES[rule]

@@ -11,6 +11,7 @@ from pixtune.annotations.fields import described
 from pixtune.annotations.paths import key_of
 from pixtune.annotations.reading import BadRow, FoundRow
 from pixtune.examples.annotation import Part, Turn
+from pixtune.verdicts import Code
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
 _SHAPE = 'Expected {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "photo.jpg"}}]}.'
@@ -43,11 +44,20 @@ class _Message(BaseModel):
     @field_validator("content", mode="before")
     @classmethod
     def _listed(cls, content: Any) -> Any:
-        return [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if isinstance(content, str):
+            return [{"type": "text", "text": content}]
+        return [_as_image_url(part) for part in content] if isinstance(content, list) else content
 
 
 class _Chat(BaseModel):
     messages: list[_Message] = Field(min_length=2)
+
+
+def _as_image_url(part: Any) -> Any:
+    """axolotl's `{"type": "image", "path": "a.jpg"}` (or `url`) as the part it stands for."""
+    if not isinstance(part, dict) or part.get("type") != "image" or part.keys() - {"type", "path", "url"}:
+        return part
+    return {"type": "image_url", "image_url": {"url": part.get("path", part.get("url"))}}
 
 
 def row_of(
@@ -57,14 +67,19 @@ def row_of(
     try:
         chat = _Chat.model_validate({"messages": values["messages"]})
     except ValidationError as error:
-        raise BadRow("; ".join(_explained(error)[:5]) + ".", _SHAPE) from None
+        faults = {"role" if problem["loc"][-1:] == ("role",) else problem["type"] for problem in error.errors()}
+        codes = {"role": Code.ROLE_NOT_ALLOWED, "string_unicode": Code.LONE_SURROGATE}
+        code = next((codes[fault] for fault in codes if fault in faults), Code.ROW_REJECTED)
+        raise BadRow("; ".join(_explained(error)[:5]) + ".", _SHAPE, code) from None
     images: list[str] = []
     turns: list[Turn] = []
     system: list[str] = []
     for number, message in enumerate(chat.messages):
         if message.role == "system":
             if turns:
-                raise BadRow(f"messages[{number}] is a system message after others.", "Put it first.")
+                raise BadRow(
+                    f"messages[{number}] is a system message after others.", "Put it first.", Code.ROLE_NOT_ALLOWED
+                )
             system += [_text_of(part, number) for part in message.content]
             continue
         parts = tuple(_part(part, message.role, number, images, annotation_key, bucket) for part in message.content)
@@ -75,7 +90,9 @@ def row_of(
     roles = [turn.role for turn in turns]
     if roles[:1] != ["user"] or roles[-1:] != ["assistant"]:
         raise BadRow(
-            f"Its messages go {', '.join(roles) or 'nowhere'}.", "Begin with a user's and end with an assistant's."
+            f"Its messages go {', '.join(roles) or 'nowhere'}.",
+            "Begin with a user's and end with an assistant's.",
+            Code.ROLE_NOT_ALLOWED,
         )
     if not images and image is not None:
         images.append(image)
@@ -90,7 +107,11 @@ def _part(
     if isinstance(part, _TextPart):
         return Part(text=_text_of(part, number))
     if role != "user":
-        raise BadRow(f"messages[{number}] shows an image as {role}.", "Images stand in user messages only.")
+        raise BadRow(
+            f"messages[{number}] shows an image as {role}.",
+            "Images stand in user messages only.",
+            Code.ROLE_NOT_ALLOWED,
+        )
     key = key_of(part.image_url.url, annotation_key, bucket)
     if key not in images:
         images.append(key)
@@ -100,7 +121,7 @@ def _part(
 
 def _text_of(part: _TextPart | _ImagePart, number: int) -> str:
     if isinstance(part, _ImagePart) or not part.text.strip():
-        raise BadRow(f"messages[{number}] has no text where text is expected.", _SHAPE)
+        raise BadRow(f"messages[{number}] has no text where text is expected.", _SHAPE, Code.EMPTY_ANSWER)
     return part.text
 
 

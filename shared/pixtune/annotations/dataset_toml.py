@@ -45,6 +45,9 @@ class _Settings(BaseModel):
     base_model: str | None = Field(None, min_length=1, max_length=200)
     validation_share: float = Field(0.1, ge=0, le=0.5)
     test_share: float = Field(0.1, ge=0, le=0.5)
+    boxes: Literal["boxes-json-1", "classes-1", "count-1"] = "boxes-json-1"
+    classes: list[str] = Field([], max_length=10_000)
+    class_folders: bool = True
     compliance: _Compliance = _Compliance()
     reject: list[_Warning] = []
     steps: list[str | dict[str, int | float | str | bool]] | None = None

@@ -9,42 +9,51 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pixtune.annotations import chat, dataset_toml, fields
+from pixtune.annotations import chat, coco, dataset_toml, fields, label_studio, objects, sharegpt, voc, yolo
 from pixtune.annotations.paths import key_of
-from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading
+from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, refused, row_notes
 from pixtune.keys import SETTINGS_FILE, has_image_suffix, stem_of
-from pixtune.verdicts import Code, Note, rejected
+from pixtune.verdicts import Code, Note
 
 IMAGE_FOLDER = "image folder metadata"
 CHAT = "chat rows"
 SIDECAR = "a sidecar"
-_READ = "metadata.csv or metadata.jsonl with file_name, chat rows with messages, or a sidecar beside each image"
+_READ = (
+    "metadata.csv or .jsonl with file_name, chat rows with messages, conversations, COCO, YOLO, Pascal VOC, "
+    "a Label Studio export, or a sidecar beside each image"
+)
 _BARE_KEY = re.compile(r"""[{,]\s*(?:([A-Za-z_]\w*)|'([^']*)')\s*:""")
-_YOLO_LINE = re.compile(r"\d+(\s+-?\d*\.?\d+){4,5}")
-_FORMATS = {
-    ".xml": "XML (as Pascal VOC)",
-    ".yaml": "YAML",
-    ".yml": "YAML",
-    ".parquet": "Parquet",
-    ".tar": "WebDataset",
-}
+_READ_LISTS = ("messages", "conversations", "images", "data", "annotations", "predictions", "drafts", "meta")
+_TABLE = "Export it as metadata.csv or metadata.jsonl, with a column file_name."
 
 
 def read_file(key: str, body: bytes, bucket: str) -> Reading:
     """What the annotation file at `key` says. bucket: the one that `s3://` paths may name."""
     suffix = "." + key.rsplit(".", 1)[-1].lower()
-    if suffix in _FORMATS:
-        return _refused(Code.UNSUPPORTED_ANNOTATION, f"{_FORMATS[suffix]} is not read here.", f"Use {_READ}.")
+    if suffix == ".parquet":
+        return refused(Code.PARQUET, "It is a Parquet table.", _TABLE)
+    if suffix == ".tar":
+        return refused(
+            Code.UNSUPPORTED_ANNOTATION, "Archives (as WebDataset's) are not read.", "Upload what is in it."
+        )
+    if suffix == ".txt" and not body.strip() and yolo.is_label_file(key, ""):
+        return yolo.read(key, "")
     if not body.strip():
-        return _refused(Code.EMPTY_FILE, "The file has no content.", "Upload it again, with its rows.")
+        return refused(Code.EMPTY_FILE, "The file has no content.", "Upload it again, with its rows.")
+    if suffix == ".xml":
+        return voc.read(key, body, bucket)
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         utf16 = body[:2] in (b"\xff\xfe", b"\xfe\xff")
         found = "It is UTF-16" if utf16 else f"Byte {error.start:,} (0x{body[error.start]:02x}) is not UTF-8"
-        return _refused(Code.BAD_ENCODING, f"{found}, expected UTF-8.", "Save the file as UTF-8.")
+        return refused(Code.BAD_ENCODING, f"{found}, expected UTF-8.", "Save the file as UTF-8.")
     if key.rsplit("/", 1)[-1] == SETTINGS_FILE:
         return dataset_toml.read(key, text)
+    if yolo.is_names_file(key):
+        return yolo.read_names(key, text)
+    if suffix in (".yaml", ".yml"):
+        return refused(Code.UNKNOWN_LAYOUT, "It is YAML of another name.", "Name a list of YOLO's classes data.yaml.")
     if suffix == ".csv":
         return _csv(key, text, bucket)
     if suffix == ".jsonl":
@@ -52,10 +61,6 @@ def read_file(key: str, body: bytes, bucket: str) -> Reading:
     if suffix == ".json":
         return _json(key, text, bucket)
     return _txt(key, text)
-
-
-def _refused(code: Code, detail: str, fix: str) -> Reading:
-    return Reading("", refusal=rejected(code, detail, fix))
 
 
 # ---------------------------------------------------------------------------------------------- many rows
@@ -68,69 +73,76 @@ def _csv(key: str, text: str, bucket: str) -> Reading:
     try:
         columns = list(reader.fieldnames or ())
         if not any(_is_file_name(name) for name in columns):
-            return _refused(
+            return refused(
                 Code.UNKNOWN_LAYOUT,
                 f"The CSV has the columns {', '.join(columns)[:300]}; none of them names an image.",
                 "Add a column file_name with the image's path relative to this file.",
             )
         if repeated := {name for name in columns if columns.count(name) > 1}:
-            return _refused(
+            return refused(
                 Code.BAD_SYNTAX,
                 f"The CSV has these columns twice: {', '.join(sorted(repeated))}.",
                 "Name them apart.",
             )
         lines = [(f"line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
-        return _refused(
+        return refused(
             Code.BAD_SYNTAX, f"Line {reader.line_num} is not CSV: {error}.", "Quote it with double quotes."
         )
-    return _rows(lines, lambda row, where: _folder_row(row, key, bucket, where), f"{IMAGE_FOLDER} (CSV)")
+    return _rows(lines, lambda row, where: [_folder_row(row, key, bucket, where)], f"{IMAGE_FOLDER} (CSV)")
 
 
 def _jsonl(key: str, text: str, bucket: str) -> Reading:
+    lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return _objects(key, lines, bucket)
+
+
+def _objects(key: str, lines: Iterable[tuple[str, Any]], bucket: str) -> Reading:
+    """Rows that are JSON objects (or the text of one), each of the layout that its keys show."""
     layouts: dict[str, None] = {}
 
-    def row(line: Any, where: str) -> FoundRow:
-        values = _object(line)
-        if "messages" in values:
-            layouts[CHAT] = None
-            return chat.row_of(values, key, bucket, where)
-        if any(_is_file_name(name) for name in values):
-            layouts[f"{IMAGE_FOLDER} (JSONL)"] = None
-            return _folder_row(values, key, bucket, where)
-        known = _foreign(values)
-        raise BadRow(
-            f"It is {known}, which is not read here."
-            if known
-            else f"It has neither messages nor file_name: {_keys(values)}.",
-            f"Use {_READ}.",
-        )
+    def read(values: Any, where: str) -> list[FoundRow]:
+        layout, rows_of = _layout_of(_object(values))
+        layouts[layout] = None
+        return rows_of(values, key, bucket, where)
 
-    lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    reading = _rows(lines, row, "")
+    reading = _rows(lines, read, "")
     if not layouts and reading.problems:
         first = reading.problems[0]
         code = Code.BAD_SYNTAX if "JSON" in first.detail else Code.UNKNOWN_LAYOUT
-        return Reading(
-            "",
-            problems=reading.problems,
-            refusal=rejected(code, f"{first.where}: {first.detail}", first.fix, *row_notes(reading.problems)),
-        )
+        return refused(code, f"{first.where}: {first.detail}", first.fix, *row_notes(reading.problems))
     return Reading(" and ".join(layouts), reading.rows, reading.problems, reading.notes)
 
 
-def _rows(lines: Iterable[tuple[str, Any]], read: Callable[[Any, str], FoundRow], layout: str) -> Reading:
+def _layout_of(values: Mapping[str, Any]) -> tuple[str, Callable[[Any, str, str, str], list[FoundRow]]]:
+    """What a row is, and what reads it. Raises BadRow."""
+    if "messages" in values:
+        return CHAT, lambda row, key, bucket, where: [chat.row_of(row, key, bucket, where)]
+    if "conversations" in values:
+        return sharegpt.LAYOUT, lambda row, key, bucket, where: [sharegpt.row_of(row, key, bucket, where)]
+    if label_studio.is_task(values):
+        return label_studio.LAYOUT, label_studio.rows_of
+    if any(_is_file_name(name) for name in values):
+        layout = objects.LAYOUT if objects.are_the_answer(values) else f"{IMAGE_FOLDER} (JSONL)"
+        return layout, lambda row, key, bucket, where: [_folder_row(row, key, bucket, where)]
+    if "schemaVersion" in values:
+        raise BadRow("It is Bedrock's conversation format, which is not read here.", f"Use {_READ}.")
+    raise BadRow(f"It has neither messages nor file_name: {_keys(values)}.", f"Use {_READ}.")
+
+
+def _rows(lines: Iterable[tuple[str, Any]], read: Callable[[Any, str], list[FoundRow]], layout: str) -> Reading:
     rows: list[FoundRow] = []
     problems: list[Problem] = []
     ignored: dict[str, str] = {}
     for where, line in lines:
         try:
             values = _parsed(line) if isinstance(line, str) else line
-            rows.append(read(values, where))
-            for name in fields.unused(values, [*(name for name in values if _is_file_name(name)), "messages"]):
+            rows += read(values, where)
+            said = [objects.FIELD] if objects.are_the_answer(values) else []
+            for name in fields.unused(values, [*filter(_is_file_name, values), *_READ_LISTS, *said]):
                 ignored.setdefault(name, where)
         except BadRow as problem:
-            problems.append(Problem(where, problem.detail, problem.fix))
+            problems.append(problem.at(where))
     notes = tuple(
         Note(Code.FIELD_IGNORED, f"{where} and on: {name!r} is neither text nor a number.")
         for name, where in ignored.items()
@@ -156,16 +168,9 @@ def _folder_row(row: Mapping[str, Any], key: str, bucket: str, where: str) -> Fo
             raise BadRow(f"{name!r} is {json.dumps(value)[:80]}, expected a path.", "Give the image's relative path.")
         paths += found
     images = [key_of(path, key, bucket) for path in paths]
+    if objects.are_the_answer(row) and len(images) == 1:
+        return objects.row_of(row, images[0], key, where, named)
     return fields.row_of(row, images, key, where, used=named)
-
-
-def row_notes(problems: Iterable[Problem]) -> list[Note]:
-    """The warnings that list problems, at most a hundred."""
-    every = list(problems)
-    notes = [Note(Code.ROW_REJECTED, f"{problem.where}: {problem.detail} {problem.fix}") for problem in every[:100]]
-    if len(every) > 100:
-        notes.append(Note(Code.ROW_REJECTED, f"and {len(every) - 100} more rows."))
-    return notes
 
 
 # ---------------------------------------------------------------------------------------------- sidecars
@@ -179,15 +184,20 @@ def _about(key: str) -> tuple[str, str]:
 
 def _json(key: str, text: str, bucket: str) -> Reading:
     try:
-        values = _object(_parsed(text))
+        values = _parsed(text)
+        if isinstance(values, list) and values:
+            return _objects(key, [(f"item {number}", item) for number, item in enumerate(values, 1)], bucket)
+        values = _object(values)
     except BadRow as problem:
         several = "Extra data" in problem.detail
         fix = "If it has one object per line, name it .jsonl." if several else problem.fix
-        return _refused(Code.BAD_SYNTAX, problem.detail, fix)
-    if known := _foreign(values):
-        return _refused(Code.UNSUPPORTED_ANNOTATION, f"It is {known}, which is not read here.", f"Use {_READ}.")
+        return refused(Code.BAD_SYNTAX, problem.detail, fix)
+    if coco.is_coco(values):
+        return coco.read(key, values, bucket)
+    if "conversations" in values or label_studio.is_task(values):
+        return _objects(key, [("the file", values)], bucket)
     if "messages" not in values and not any(name in values for name in fields.ANSWERS):
-        return _refused(
+        return refused(
             Code.UNKNOWN_LAYOUT,
             f"A JSON object with {_keys(values)}; expected messages or an answer.",
             f"Use {_READ}.",
@@ -207,7 +217,7 @@ def _json(key: str, text: str, bucket: str) -> Reading:
         else:
             row = fields.row_of(values, [image or stem], key, "")
     except BadRow as problem:
-        return Reading(SIDECAR, problems=(Problem("the file", problem.detail, problem.fix),))
+        return Reading(SIDECAR, problems=(problem.at("the file"),))
     notes = tuple(
         Note(Code.FIELD_IGNORED, f"{name!r} is neither text nor a number.")
         for name in fields.unused(values, ["messages", "images"])
@@ -216,14 +226,13 @@ def _json(key: str, text: str, bucket: str) -> Reading:
 
 
 def _txt(key: str, text: str) -> Reading:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if all(_YOLO_LINE.fullmatch(line) for line in lines):
-        return _refused(Code.UNSUPPORTED_ANNOTATION, "It is YOLO boxes, which are not read here.", f"Use {_READ}.")
+    if yolo.is_label_file(key, text):
+        return yolo.read(key, text)
     image, stem = _about(key)
     try:
         row = fields.row_of({"answer": text.strip()}, [image or stem], key, "")
     except BadRow as problem:
-        return Reading(SIDECAR, problems=(Problem("the file", problem.detail, problem.fix),))
+        return Reading(SIDECAR, problems=(problem.at("the file"),))
     return Reading(SIDECAR, (row,), stem=stem)
 
 
@@ -256,22 +265,7 @@ def _parsed(text: str) -> Any:
 def _object(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    if isinstance(value, list) and value and isinstance(value[0], dict) and (known := _foreign(value[0])):
-        raise BadRow(f"It is {known}, which is not read here.", f"Use {_READ}.")
     raise BadRow(f"The JSON is a {type(value).__name__}, expected an object.", f"Use {_READ}.")
-
-
-def _foreign(values: Mapping[str, Any]) -> str | None:
-    """The name of a layout that others use and that is not read here."""
-    if {"images", "annotations"} <= values.keys():
-        return "COCO"
-    if "conversations" in values:
-        return "ShareGPT / LLaVA"
-    if "data" in values and ("annotations" in values or "completions" in values):
-        return "a Label Studio export"
-    if "schemaVersion" in values:
-        return "Bedrock's conversation format"
-    return None
 
 
 def _keys(values: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from email.header import decode_header, make_header
 from typing import Any, Protocol
 
 from pixtune.annotations import fields, layouts
-from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading
+from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, row_notes
 from pixtune.events.s3 import Change, UploadEvent, parse
 from pixtune.examples.facts import AnnotationFact, Fact, Source, SourceFact, together
 from pixtune.examples.identity import example_id
@@ -123,7 +123,7 @@ def read_metadata(key: str, metadata: Mapping[str, str]) -> Reading:
     try:
         return Reading(layout, (fields.row_of(values, [key], key, ""),))
     except BadRow as problem:
-        return Reading(layout, problems=(Problem("the metadata", problem.detail, problem.fix),))
+        return Reading(layout, problems=(problem.at("the metadata"),))
 
 
 def _decoded(value: str) -> str:
@@ -159,7 +159,7 @@ def _resolved(reading: Reading, found: tuple[str, ...]) -> Reading:
             Code.AMBIGUOUS_IMAGE, f"It could speak for {', '.join(found[:10])}; name it {found[0]}.json or .txt."
         )
     else:
-        note = Note(Code.WAITING_FOR_IMAGE, f"No image {reading.stem}.* has arrived.")
+        note = Note(Code.WAITING_FOR_IMAGE, f"No image has arrived; looked for {reading.stem}.* only.")
     return replace(reading, rows=(), notes=(*reading.notes, note))
 
 
@@ -187,7 +187,8 @@ def _facts(closing: SourceFact, reading: Reading) -> list[Fact]:
         if len(fact.annotations) > 1
     ]
     verdict = _verdict(reading, problems, conflicts)
-    return [replace(closing, rows=len(facts), verdict=verdict, settings=reading.settings), *facts.values()]
+    closing = replace(closing, rows=len(facts), verdict=verdict, settings=reading.settings, layout=reading.layout)
+    return [closing, *facts.values()]
 
 
 def _id_taken(row: FoundRow, before: AnnotationFact) -> Problem:
@@ -201,12 +202,14 @@ def _id_taken(row: FoundRow, before: AnnotationFact) -> Problem:
 def _verdict(reading: Reading, problems: list[Problem], conflicts: list[Note]) -> Verdict:
     if reading.refusal:
         return reading.refusal
-    rejections = layouts.row_notes(problems)
+    rejections = row_notes(problems)
     if not reading.rows and not reading.notes and reading.settings is None:
         first = f" {problems[0].where}: {problems[0].detail}" if problems else ""
         fix = problems[0].fix if problems else "Add rows."
         detail = f"Read as {reading.layout}: not one row can be used ({len(problems)} have a problem).{first}"
-        return rejected(Code.NO_VALID_ROWS, detail, fix, *rejections)
+        codes = {problem.code for problem in problems} - {Code.ROW_REJECTED}
+        code = codes.pop() if len(problems) == 1 and codes else Code.NO_VALID_ROWS
+        return rejected(code, detail, fix, *rejections)
     said = f"{len(reading.rows)} rows" if reading.settings is None else ", ".join(reading.settings) or "no settings"
     detail = f"Read as {reading.layout}: {said}" + (f", {len(problems)} rejected." if problems else ".")
     return Verdict(Outcome.ACCEPTED, detail=detail, warnings=(*reading.notes, *conflicts[:100], *rejections))

@@ -10,27 +10,30 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
 
 from pixtune.compliance.attribution import attribution
 from pixtune.compliance.checks import of_rows_alone
 from pixtune.compliance.report import examine, summarise
 from pixtune.datasets.card import LeftOut, card_of
 from pixtune.datasets.card_page import pictures_of, render
-from pixtune.datasets.settings import recipe_of, stated_settings
+from pixtune.datasets.settings import read_class_names, recipe_of, stated_settings
 from pixtune.datasets.splits import Splits, split
+from pixtune.datasets.tasks import has_boxes, in_words
 from pixtune.datasets.version import DatasetSettings, Manifest, ManifestEntry
-from pixtune.errors import DatasetEmpty, FenceLost, ProviderRefused, TooMuchContention
+from pixtune.errors import DatasetEmpty, DatasetNotReady, FenceLost, ProviderRefused, TooMuchContention
 from pixtune.examples import places
 from pixtune.examples.annotation import SPLITS
 from pixtune.examples.append import segment_key
+from pixtune.examples.folders import folder_label, that_count
 from pixtune.examples.items import ExampleItem, State, UploadItem
 from pixtune.examples.overview import all_examples, all_uploads
 from pixtune.examples.ports import Each, Examples, Write, one_by_one
 from pixtune.examples.rows import Row, canonical
+from pixtune.keys import NAMES_FILES
 from pixtune.providers.limits import ProviderSpec, spec_for
 from pixtune.training.ports import Runs
 
@@ -49,11 +52,16 @@ class ArtifactStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What the table showed: rows with the line each is stored as, by example id, and the log's lacking lines."""
+    """What the table showed: rows with the line each is stored as, by example id, and the log's lacking lines.
+
+    class_names, notes: as in the manifest.
+    """
 
     rows: Mapping[str, Row]
     lines: Mapping[str, str]
     missing: Sequence[str]
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +134,20 @@ def publish(
     settings = stated_settings(table, dataset)
     examples = list(all_examples(table, dataset))
     uploads = list(all_uploads(table, dataset))  # after the examples: what is known of a picture is never older
-    whole = read_cut(examples, read_log(dataset, artifacts, each))
+    whole = read_cut(examples, read_log(dataset, artifacts, each), settings.class_folders)
+    whole = with_class_names(whole, lambda folder: read_class_names(table, dataset, folder))
     if whole.missing:
         artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(whole.missing).encode(), _JSONL)
     cut, left_out = apply_policy(whole, uploads, settings)
+    _refuse_cropped_boxes(dataset, cut.rows.values(), settings)
     if not cut.rows:
         why = f" The dataset's reject setting leaves all {len(left_out)} out." if left_out else ""
         raise DatasetEmpty(
-            f"No example of {dataset!r} is ready.{why}",
+            " ".join([f"No example of {dataset!r} is ready.{why}", *(note["detail"] for note in cut.notes)]),
             "See what its examples wait for (pixtune data show), add images and annotations, and request again.",
         )
     splits = split(list(cut.rows.values()), settings)
-    digest = version_digest(cut.rows.values(), splits, settings)
+    digest = version_digest(cut.rows.values(), splits, settings, cut.class_names)
     version = take_number(table, dataset, digest, now)
     manifest = manifest_of(dataset, version, digest, now, settings, cut, splits, left_out)
     for name, key in manifest.files.items():
@@ -148,7 +158,7 @@ def publish(
         stored = artifacts.get(manifest.key)
         manifest = Manifest.from_json(json.loads(stored)) if stored else manifest
     if manifest.card_key not in artifacts.keys(manifest.card_key):
-        rows = list(cut.rows.values())
+        rows = [in_words(row, manifest.settings, cut.class_names) for row in cut.rows.values()]
         policy = manifest.settings.compliance
         checks = of_rows_alone(policy)  # what others are asked about is known only when a training is
         counts = summarise(len(rows), [check.name for check in checks], examine(rows, checks), policy)
@@ -187,6 +197,15 @@ def apply_policy(cut: Cut, uploads: Iterable[UploadItem], settings: DatasetSetti
     return replace(cut, rows=rows, lines={name: cut.lines[name] for name in rows}), left_out
 
 
+def _refuse_cropped_boxes(dataset: str, rows: Iterable[Row], settings: DatasetSettings) -> None:
+    """Boxes follow turning and resizing, which an image's record tells; of a crop it tells nothing."""
+    if any(step.name == "crop" for step in recipe_of(settings).steps) and any(has_boxes(row) for row in rows):
+        raise DatasetNotReady(
+            f"{dataset!r} has boxes, and its steps crop the pictures: the boxes would not follow.",
+            "Take crop out of the steps in dataset.toml, or the boxes out of the annotations.",
+        )
+
+
 def read_log(dataset: str, artifacts: ArtifactStore, each: Each) -> set[tuple[str, int, str]]:
     """Every row that was ever appended, as (example id, revision, digest)."""
     keys = list(artifacts.keys(f"rows/{dataset}/"))
@@ -201,31 +220,81 @@ def _identified(segment: bytes) -> set[tuple[str, int, str]]:
     return {(row.example_id, row.revision, row.digest()) for row in rows}
 
 
-def read_cut(examples: Iterable[ExampleItem], log: set[tuple[str, int, str]]) -> Cut:
+def read_cut(examples: Iterable[ExampleItem], log: set[tuple[str, int, str]], class_folders: bool = True) -> Cut:
     """Sorted by example id. Tombstones are no rows of a version, but the log must have them too."""
+    every = sorted(examples, key=lambda example: example.example_id)
+    folders = {example.example_id: folder_label(example) for example in every}
+    counting = {example.example_id for example in that_count(every, class_folders)}
     rows: dict[str, Row] = {}
     lines: dict[str, str] = {}
     missing: list[str] = []
-    for example in sorted(examples, key=lambda example: example.example_id):
+    for example in every:
         if example.line and (example.example_id, example.revision, example.digest) not in log:
             missing.append(example.line)
-        if example.state is State.READY:
+        if example.state is State.READY and example.example_id in counting:
             rows[example.example_id] = Row.from_json(json.loads(example.line))
             lines[example.example_id] = example.line
-    return Cut(rows, lines, missing)
+    labelled = [(name, label) for name, label in folders.items() if label]
+    used = [label for name, label in labelled if name in counting]
+    notes = []
+    if used:
+        detail = f"{len(used)} examples are labelled by their folder: {', '.join(sorted(set(used))[:20])}."
+        notes.append({"code": "class_folders", "detail": detail})
+    elif labelled and not rows:
+        detail = f"{len(labelled)} images lie in folders that are no classes, or one only."
+        notes.append({"code": "class_folders", "detail": detail})
+    return Cut(rows, lines, missing, notes=notes)
 
 
-def version_digest(rows: Iterable[Row], splits: Splits, settings: DatasetSettings) -> str:
+def with_class_names(cut: Cut, names_of: Callable[[str], Sequence[str]]) -> Cut:
+    """The cut with the names of the class numbers its boxes have, and without rows that have a number without one."""
+    said = {name: row.annotation.boxes() for name, row in cut.rows.items() if row.annotation}
+    folders = sorted({boxes.names_from for every in said.values() for boxes in every if boxes.names_from is not None})
+    class_names = {folder: names_of(folder) for folder in folders}
+    nameless: dict[str, list[str]] = defaultdict(list)
+    for name, every in said.items():
+        for boxes in every:
+            known = len(class_names.get(boxes.names_from or "", ()))
+            if boxes.names_from is not None and any(int(box.label) >= known for box in boxes.boxes):
+                nameless[boxes.names_from].append(name)
+    notes = [
+        {
+            "code": "class_names_missing",
+            "detail": f"{len(names)} examples have class numbers that nothing names, and were left out. "
+            f"Write one name a line in {folder}/{NAMES_FILES[0]}.",
+        }
+        for folder, names in nameless.items()
+    ]
+    left_out = {name for names in nameless.values() for name in names}
+    kept = {name: row for name, row in cut.rows.items() if name not in left_out}
+    lines = {name: cut.lines[name] for name in kept}
+    return replace(cut, rows=kept, lines=lines, class_names=class_names, notes=[*cut.notes, *notes])
+
+
+def version_digest(
+    rows: Iterable[Row],
+    splits: Splits,
+    settings: DatasetSettings,
+    class_names: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """SHA-256 (hex) of what training sees: each example's content and split, and the settings that shape a line; and
     of the compliance policy, because a version is judged once.
 
-    Revisions are left out: an example that went and came back as it was makes the same version.
+    Revisions are left out: an example that went and came back as it was makes the same version. Where answers are
+    boxes, the task template (its id has its version) and all that it says them by belong to the digest.
     """
-    content = {
+    rows = list(rows)
+    content: dict[str, Any] = {
         "examples": [[row.example_id, row.digest(), splits.of[row.example_id]] for row in rows],
         "settings": {"system": settings.system, "prompt": settings.prompt, "detail": settings.detail},
         "compliance": settings.compliance.to_json(),
     }
+    if any(map(has_boxes, rows)):
+        content["task"] = {
+            "template": settings.boxes,
+            "classes": list(settings.classes),
+            "class_names": {folder: list(names) for folder, names in (class_names or {}).items()},
+        }
     return sha256(canonical(content).encode()).hexdigest()
 
 
@@ -271,7 +340,7 @@ def manifest_of(
     )
     counted = Counter(splits.of.values())
     counts = {name: counted[name] for name in SPLITS}
-    notes = list(splits.notes)
+    notes = [*cut.notes, *splits.notes]
     recipes: dict[str, list[str]] = defaultdict(list)
     for row in cut.rows.values():
         for shown in row.images:
@@ -304,7 +373,8 @@ def manifest_of(
         entries,
         len(cut.missing),
         tuple(notes),
-        tuple(attribution(cut.rows.values())),
+        attribution=tuple(attribution(cut.rows.values())),
+        class_names=cut.class_names,
     )
     files = {name: f"{manifest.folder}/{name}.jsonl" for name in SPLITS if counts[name]}
     return replace(manifest, files=files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from pixtune.datasets.tasks import in_words
 from pixtune.datasets.version import Manifest
 from pixtune.examples.rows import Row, read_rows
 from pixtune.training.ports import ArtifactStore
@@ -16,11 +17,12 @@ def read_manifest(artifacts: ArtifactStore, key: str) -> Manifest:
 
 
 def read_split(artifacts: ArtifactStore, manifest: Manifest, split: str) -> list[Row]:
-    """The split's rows in the file's order; none when the version has no such split."""
+    """The split's rows in the file's order, boxes in words; none when the version has no such split."""
     if split not in manifest.files:
         return []
     # Not splitlines(): it would cut at U+2028, which JSON text may hold.
-    return read_rows(_stored(artifacts, manifest.files[split]).decode().split("\n"))
+    rows = read_rows(_stored(artifacts, manifest.files[split]).decode().split("\n"))
+    return [in_words(row, manifest.settings, manifest.class_names) for row in rows]
 
 
 def _stored(artifacts: ArtifactStore, key: str) -> bytes:

@@ -1,6 +1,8 @@
-"""A dataset's present settings, as its `dataset.toml` states them: the item of that upload in, settings out."""
+"""What files state for a dataset as a whole: the items of `dataset.toml` and of class names in, values out."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import DatasetNotReady
@@ -8,7 +10,7 @@ from pixtune.examples import places
 from pixtune.examples.items import UploadItem
 from pixtune.examples.ports import Examples
 from pixtune.images.recipe import Detail, Recipe
-from pixtune.keys import SETTINGS_FILE
+from pixtune.keys import SETTINGS_FILE, names_files
 from pixtune.verdicts import Outcome
 
 
@@ -34,6 +36,16 @@ def stated_settings(table: Examples, dataset: str) -> DatasetSettings:
 def _item(table: Examples, dataset: str) -> UploadItem | None:
     found = table.read([places.source(dataset, "file", f"{dataset}/{SETTINGS_FILE}")])[0]
     return UploadItem.from_json(found) if found else None
+
+
+def read_class_names(table: Examples, dataset: str, folder: str) -> Sequence[str]:
+    """The names of the class numbers in the label files of this folder; none when no file states them."""
+    where = [places.source(dataset, "file", key) for key in names_files(folder)]
+    for found in table.read(where):
+        item = UploadItem.from_json(found) if found else None
+        if item is not None and item.live and item.settings and "names" in item.settings:
+            return tuple(item.settings["names"])
+    return ()
 
 
 def recipe_of(settings: DatasetSettings) -> Recipe:

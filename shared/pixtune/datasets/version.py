@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -15,9 +15,11 @@ class DatasetSettings:
 
     system: system text for rows that state none. prompt: asked where an annotation has no question.
     detail: "high" or "low". provider, base_model: None means the deployment's default.
-    validation_share, test_share: of the examples that state no split. compliance: what is checked before a training.
-    reject: warnings of the gate whose examples are left out of the version. steps: how pictures are preprocessed,
-    names or tables as images.recipe.Recipe.of takes them; None means the standard steps.
+    validation_share, test_share: of the examples that state no split. boxes: id of the task template that makes
+    answers of boxes. classes: the order in which it says classes. class_folders: whether an image that nothing else
+    speaks for is labelled by its folder. compliance: what is checked before a training. reject: warnings of the gate
+    whose examples are left out of the version. steps: how pictures are preprocessed, names or tables as
+    images.recipe.Recipe.of takes them; None means the standard steps.
     """
 
     system: str | None = None
@@ -27,6 +29,9 @@ class DatasetSettings:
     base_model: str | None = None
     validation_share: float = 0.1
     test_share: float = 0.1
+    boxes: str = "boxes-json-1"
+    classes: tuple[str, ...] = ()
+    class_folders: bool = True
     compliance: CompliancePolicy = field(default_factory=CompliancePolicy)
     reject: tuple[str, ...] = ()
     steps: tuple[str | Mapping[str, Any], ...] | None = None
@@ -39,6 +44,7 @@ class DatasetSettings:
         known = {item.name for item in fields(cls)}
         values = {name: value for name, value in data.items() if name in known}
         read = {
+            "classes": tuple(values.get("classes", ())),
             "compliance": CompliancePolicy.from_json(data.get("compliance") or {}),
             "reject": tuple(values.get("reject", ())),
             "steps": tuple(values["steps"]) if values.get("steps") is not None else None,
@@ -63,7 +69,8 @@ class Manifest:
 
     files: split -> artifacts key of its JSONL (a split without rows has no file). counts: split -> rows.
     recipe: id of the preprocessing recipe, which has to be applied at inference too. repaired: rows the log lacked.
-    notes: things a person should know (code and detail), such as components with two stated splits.
+    notes: things a person should know (code and detail), such as components with two stated splits. class_names:
+    folder of label files that say numbers -> the names of their classes.
     attribution: each licence, source and author, with the number of its examples (compliance.attribution).
     """
 
@@ -78,6 +85,7 @@ class Manifest:
     examples: tuple[ManifestEntry, ...]
     repaired: int = 0
     notes: tuple[Mapping[str, str], ...] = field(default_factory=tuple)
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     attribution: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
 
     @property

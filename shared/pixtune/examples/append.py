@@ -23,6 +23,7 @@ from pixtune.examples.join import (
     looks_at,
     must_be_read_again,
     reconciled,
+    said_in,
     source_after,
     source_place,
     with_fact,
@@ -108,11 +109,13 @@ class AppendRows:
         hints: dict[Place, Item] = {}
         for work in works:
             fact = work.fact
+            said = said_in(fact)
+            if said is not None:
+                named = {"key": said.example_id}
+                for key in said.images:
+                    pk, prefix = places.refs(said.dataset, key)
+                    hints[Place(pk, prefix + said.example_id)] = named
             if isinstance(fact, AnnotationFact):
-                named = {"key": fact.example_id}
-                for key in fact.images:
-                    pk, prefix = places.refs(fact.dataset, key)
-                    hints[Place(pk, prefix + fact.example_id)] = named
                 if fact.source.type == "file":
                     pk, prefix = places.froms(fact.dataset, "file", fact.source.key)
                     hints[Place(pk, prefix + fact.example_id)] = named
@@ -138,7 +141,7 @@ class AppendRows:
 
     def _cut(self, works: Sequence[_Work]) -> None:
         """Send what touches many examples back in pieces, those left out that the batch looks at anyway."""
-        own = {place for work in works if isinstance(work.fact, AnnotationFact) for place in work.touched}
+        own = {place for work in works if (place := _spoken_of(work.fact))}
         for work in works:
             if isinstance(work.fact, Touch) or len(work.touched) <= _PIECE:
                 continue
@@ -146,7 +149,7 @@ class AppendRows:
             for first in range(0, len(names), _PIECE):
                 piece = Touch(work.fact.dataset, tuple(names[first : first + _PIECE]))
                 work.asks.append((self.facts, piece.to_json()))
-            work.touched = set()
+            work.touched &= {place for place in [_spoken_of(work.fact)] if place}
 
     def _apply_image(self, work: _Work, fact: ImageFact, item: UploadItem | None) -> None:
         if fact.change is Change.RECHECK:
@@ -223,8 +226,9 @@ class AppendRows:
             for place in work.touched:
                 said.setdefault(place, [])
                 touching[place].append(work)
-            if isinstance(work.fact, AnnotationFact):
-                said[places.example(work.fact.dataset, work.fact.example_id)].append(work.fact)
+            fact = said_in(work.fact)
+            if fact is not None:  # its example is among those it touches: the hint was put before
+                said[places.example(fact.dataset, fact.example_id)].append(fact)
         done: dict[Place, ExampleItem] = {}
         pending = said
         for _ in range(_TRIES):
@@ -316,6 +320,11 @@ def _parsed(messages: Iterable[Message]) -> tuple[list[_Work], dict[str, Excepti
         except Exception as error:  # noqa: BLE001  one bad message must not hold back the others
             failed[message.id] = error
     return works, failed
+
+
+def _spoken_of(fact: Fact) -> Place | None:
+    said = said_in(fact)
+    return places.example(said.dataset, said.example_id) if said else None
 
 
 def _own_place(fact: Fact) -> Place | None:

@@ -19,6 +19,7 @@ from pixtune.verdicts import Verdict
 
 _SHA256, _DHASH = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{16}")
 _FORMATS = ("jpeg", "png")
+FOLDER = "folder"  # the type of source that an image's own folder is; it never travels, append_rows derives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,9 @@ class ImageFact:
 class Source:
     """Where an annotation comes from, at one generation. `expected` as in ImageFact.
 
-    type: `file` (an upload), `object` (an image's own metadata; the generation is the image's) or `api` (key "api",
-    version_id and sequencer from its own counter). reading: differs when the same bytes were read another way,
-    because the image a sidecar speaks for is another one now.
+    type: `file` (an upload), `object` (an image's own metadata; the generation is the image's), FOLDER (key: the
+    image's; no generation) or `api` (key "api", version_id and sequencer from its own counter). reading: differs when
+    the same bytes were read another way, because the image a sidecar speaks for is another one now.
     """
 
     type: str
@@ -217,7 +218,8 @@ class SourceFact:
 
     stems: stems this file names images by (a sidecar `a.json` speaks for `a.*`); append_rows asks for the file
     to be read again when an image with such a stem comes or goes. resolved: the image keys it found for them.
-    because: repeated from the reconcile that asked. settings: the content of dataset.toml, when that is what it is.
+    because: repeated from the reconcile that asked. settings: what dataset.toml, or a list of class names, states.
+    layout: what the file was taken for, in words.
     """
 
     dataset: str
@@ -230,6 +232,7 @@ class SourceFact:
     resolved: tuple[str, ...] = ()
     settings: Mapping[str, Any] | None = None
     because: str = ""
+    layout: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -244,6 +247,7 @@ class SourceFact:
             "resolved": list(self.resolved),
             "settings": dict(self.settings) if self.settings is not None else None,
             "because": self.because,
+            "layout": self.layout,
         }
 
     @classmethod
@@ -259,6 +263,7 @@ class SourceFact:
             tuple(data["resolved"]),
             data["settings"],
             data["because"],
+            data.get("layout", ""),
         )
 
 

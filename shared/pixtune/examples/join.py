@@ -10,12 +10,14 @@ from dataclasses import replace
 
 from pixtune.events.s3 import Change, Generation
 from pixtune.examples import places
-from pixtune.examples.annotation import Annotation
-from pixtune.examples.facts import AnnotationFact, ImageFact, Source, SourceFact
+from pixtune.examples.annotation import Annotation, Part, Turn
+from pixtune.examples.facts import FOLDER, AnnotationFact, Fact, ImageFact, Source, SourceFact
+from pixtune.examples.geometry import misfits
+from pixtune.examples.identity import example_id
 from pixtune.examples.items import ExampleItem, Slot, State, UploadItem
 from pixtune.examples.ports import Place
 from pixtune.examples.rows import Row, RowImage, canonical
-from pixtune.keys import hashed, images_of_stem
+from pixtune.keys import class_of, hashed, images_of_stem, split_named
 
 _SHOWN = 300  # characters of an annotation that a conflict shows
 
@@ -114,6 +116,26 @@ def must_be_read_again(sidecar: UploadItem, images: Iterable[UploadItem]) -> str
 # ---------------------------------------------------------------------------------------------- slots
 
 
+def said_in(fact: Fact) -> AnnotationFact | None:
+    """What a fact says about an example: its annotation or, for an image in a class folder, the folder's name.
+
+    That label follows from the key alone, so the queue that may speak of the key may speak of it.
+    """
+    if isinstance(fact, AnnotationFact):
+        return fact
+    if not isinstance(fact, ImageFact) or fact.change is not Change.PUT or (label := class_of(fact.key)) is None:
+        return None
+    turns = (Turn("user", (Part(image=0),)), Turn("assistant", (Part(text=label),)))
+    first = fact.key.split("/")[1]
+    return AnnotationFact(
+        fact.dataset,
+        Source(FOLDER, fact.key, "", ""),
+        example_id(fact.dataset, [fact.key], ""),
+        (fact.key,),
+        (Annotation(turns, split=split_named(first)),),
+    )
+
+
 def with_fact(example: ExampleItem, fact: AnnotationFact, current: UploadItem | None) -> ExampleItem:
     """The example with what the fact's source says now, unless its slot shows something newer.
 
@@ -122,7 +144,7 @@ def with_fact(example: ExampleItem, fact: AnnotationFact, current: UploadItem | 
     name = places.source_id(fact.source.type, fact.source.key)
     slot = example.slots.get(name)
     source = fact.source
-    if slot is not None and not _replaces(slot, source, current):
+    if slot is not None and (source.type == FOLDER or not _replaces(slot, source, current)):
         return example
     said = Slot(
         source.type,
@@ -153,6 +175,8 @@ def is_live(slot: Slot, source: UploadItem | None) -> bool:
         return True
     if source is None or not source.live:
         return False
+    if slot.type == FOLDER:
+        return source.image is not None
     return slot.version_id == source.version_id and (slot.type == "object" or slot.reading == source.reading)
 
 
@@ -163,7 +187,7 @@ def source_place(dataset: str, slot: Slot | Source) -> Place | None:
     """Whose item decides whether a slot is live; None for the API, which is its own source."""
     if slot.type == "api":
         return None
-    if slot.type == "object":
+    if slot.type in ("object", FOLDER):
         return places.image(dataset, slot.key)
     return places.source(dataset, slot.type, slot.key)
 
@@ -189,13 +213,15 @@ def reconciled(example: ExampleItem, uploads: Mapping[Place, UploadItem | None])
         for name, slot in sorted(example.slots.items())
         if slot.annotations and is_live(slot, upload(source_place(dataset, slot)))
     }
-    decided = {"api": live["api"]} if "api" in live else live
+    # The API's word decides, and a folder's counts only where nothing else speaks.
+    spoken = {name: slot for name, slot in live.items() if slot.type != FOLDER} or live
+    decided = {"api": live["api"]} if "api" in live else spoken
     example = replace(example, seen=seen, waiting_for=(), conflict=())
     if not live:
         return _left(example, State.DELETED)
     agreed = _agreed(list(decided.values()))
     if agreed is None:
-        shown = tuple(_shown(slot, said) for slot in live.values() for said in slot.annotations)
+        shown = tuple(_shown(slot, said) for slot in spoken.values() for said in slot.annotations)
         return replace(_left(example, State.HELD), conflict=shown)
     keys, annotation = agreed
     items = [uploads[places.image(dataset, key)] for key in keys]
@@ -207,9 +233,18 @@ def reconciled(example: ExampleItem, uploads: Mapping[Place, UploadItem | None])
     if missing:
         return replace(_left(example, State.WAITING), waiting_for=missing)
     images = tuple(RowImage(item.key, item.version_id, item.image) for item in items if item and item.image)
-    said_by = tuple(sorted({slot.key for slot in decided.values()}))
+    if wrong := list(misfits(annotation, [shown.image for shown in images])):
+        return replace(
+            _left(example, State.HELD),
+            conflict=tuple({**_shown(slot, annotation), "reason": "; ".join(wrong[:3])} for slot in decided.values()),
+        )
+    said_by = tuple(sorted({_said_by(slot) for slot in decided.values()}))
     row = Row(dataset, example.example_id, 0, images, annotation, said_by)
     return _with_row(replace(example, state=State.READY), row)
+
+
+def _said_by(slot: Slot) -> str:
+    return slot.key.rpartition("/")[0] + "/" if slot.type == FOLDER else slot.key
 
 
 def _missing(item: UploadItem | None) -> str:
@@ -260,7 +295,13 @@ def _agreed(slots: list[Slot]) -> tuple[tuple[str, ...], Annotation] | None:
     return slots[0].images, merged
 
 
+def _answer(part: Part) -> str:
+    if part.boxes is None:
+        return part.text or ""
+    return ", ".join(f"{box.label} at {box.left:g}, {box.top:g}" for box in part.boxes.boxes) or "no boxes"
+
+
 def _shown(slot: Slot, said: Annotation) -> dict[str, str]:
-    answer = " / ".join(part.text or "" for turn in said.turns if turn.role == "assistant" for part in turn.parts)
+    answer = " / ".join(_answer(part) for turn in said.turns if turn.role == "assistant" for part in turn.parts)
     shown = {"images": ", ".join(slot.images), "says": canonical(said.to_json())[:_SHOWN]}
     return {"key": slot.key, "where": slot.where, "reason": f"says {answer[:_SHOWN]!r}", **shown}

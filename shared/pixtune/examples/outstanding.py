@@ -14,10 +14,13 @@ from typing import Any, Protocol
 
 from pixtune.events.s3 import Generation, reconcile_message
 from pixtune.examples import places
+from pixtune.examples.facts import FOLDER
 from pixtune.examples.items import ExampleItem, UploadItem
 from pixtune.examples.ports import Place
 from pixtune.images.recipe import Recipe
-from pixtune.keys import is_annotation, is_folder_marker, is_ready_marker
+from pixtune.keys import class_of, is_annotation, is_folder_marker, is_ready_marker
+
+_UNDATED = "~"  # the token of a slot that has no generation
 
 
 class Listed(Protocol):
@@ -104,6 +107,8 @@ def outstanding(
         else:
             if item.image is not None and item.image.recipe != recipe.id:
                 missing(key, f"it was converted as {item.image.recipe}, the dataset wants {recipe.id}", recipe)
+            if item.image is not None and class_of(key) and not joined[places.source_id(FOLDER, key), _UNDATED]:
+                missing(key, "the label that its folder is has not been joined")
             if item.annotated:
                 own = items.get(("object", key))
                 if own is None or own.version_id != item.version_id:

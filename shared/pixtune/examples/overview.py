@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pixtune.examples import places
+from pixtune.examples.facts import FOLDER
+from pixtune.examples.folders import folder_label, that_count
 from pixtune.examples.items import ExampleItem, State, UploadItem
 from pixtune.examples.ports import Examples
 from pixtune.keys import is_annotation
@@ -36,7 +38,7 @@ def summary(table: Examples, dataset: str) -> dict[str, Any]:
 
     unlabelled: usable images that no example shows. reasons: codes of verdicts that are not simply `ok`.
     """
-    examples = list(all_examples(table, dataset))
+    examples = that_count(list(all_examples(table, dataset)))
     shown = {
         key
         for example in examples
@@ -100,8 +102,15 @@ def upload(table: Examples, dataset: str, key: str) -> dict[str, Any] | None:
         if metadata and metadata.verdict and metadata.version_id == item.version_id
         else None,
         "rows": item.rows if kind == "file" else None,
-        "examples": [shown(example) for example in examples if example.slots],
+        "examples": [shown(example) for example in _of_one_upload(examples)],
     }
+
+
+def _of_one_upload(examples: Iterable[ExampleItem]) -> list[ExampleItem]:
+    """An image's folder is shown as its label where nothing else speaks for it; whether it counts, the others say."""
+    spoken = [example for example in examples if example.slots]
+    others = [example for example in spoken if any(slot.type != FOLDER for slot in example.slots.values())]
+    return others or [example for example in spoken if folder_label(example)]
 
 
 def examples(
@@ -114,7 +123,7 @@ def examples(
     wanted = sorted(
         (
             example
-            for example in all_examples(table, dataset)
+            for example in that_count(list(all_examples(table, dataset)))
             if (state is None or example.state.value == state) and (after is None or example.example_id > after)
         ),
         key=lambda example: example.example_id,

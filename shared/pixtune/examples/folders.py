@@ -1,0 +1,60 @@
+"""Which examples count that only their image's folder labels: a dataset's examples in, those that count out. Pure.
+
+The join cannot tell: it depends on the other examples of the image and on the other folders. People are shown, and a
+version holds, what counts here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from pixtune.examples.facts import FOLDER
+from pixtune.examples.items import ExampleItem, State
+
+
+def folder_label(example: ExampleItem) -> str | None:
+    """The class that the folder of the example's image is, where nothing else says the row; else None."""
+    folder = next((slot for slot in example.slots.values() if slot.type == FOLDER), None)
+    if folder is None or example.state is not State.READY:
+        return None
+    if len(example.slots) > 1 and not all(by.endswith("/") for by in json.loads(example.line)["sources"]):
+        return None
+    return folder.annotations[0].turns[-1].parts[0].text
+
+
+def that_count(examples: Sequence[ExampleItem], wanted: bool = True) -> list[ExampleItem]:
+    """The examples without labels of folders that do not count: for an image that another example speaks for, in a
+    dataset with one such class only (a folder that merely holds its images), and where they are not wanted.
+
+    Examples that never were more than a folder's label for an image that is not there are left out too.
+    """
+    labels = {example.example_id: folder_label(example) for example in examples}
+    spoken = {
+        key
+        for example in examples
+        if labels[example.example_id] is None and example.state is not State.DELETED
+        for slot in example.slots.values()
+        if slot.type != FOLDER
+        for key in slot.images
+    }
+
+    def free(example: ExampleItem) -> bool:
+        return labels[example.example_id] is not None and _images(example).isdisjoint(spoken)
+
+    classes = {labels[example.example_id] for example in examples if free(example)}
+    counts = wanted and len(classes) > 1
+    return [
+        example
+        for example in examples
+        if (labels[example.example_id] is None and not _is_nothing(example)) or (counts and free(example))
+    ]
+
+
+def _images(example: ExampleItem) -> set[str]:
+    return {key for slot in example.slots.values() for key in slot.images}
+
+
+def _is_nothing(example: ExampleItem) -> bool:
+    only_folder = all(slot.type == FOLDER for slot in example.slots.values())
+    return only_folder and example.state is State.DELETED and not example.revision
