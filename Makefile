@@ -12,7 +12,11 @@ LOCKS := infra/locks
 .DEFAULT_GOAL := help
 
 .tools/bin/uv:
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11. Name a newer one: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv==0.13.9 || \
+	  { $(PYTHON) -m venv .tools/venv && .tools/venv/bin/python -m pip install --quiet uv==0.13.9 && \
+	    mkdir -p .tools/bin && ln -sf ../venv/bin/uv .tools/bin/uv; }
 
 # One environment per lock: .venv-<name>, and .venv itself for dev. A stamp remembers which lock it was made from.
 define environment
@@ -60,7 +64,7 @@ unit: setup  ## unit, integration (moto), workflow and architecture tests
 	$(BIN)/pytest tests/architecture tests/unit tests/integration tests/workflow -n 2 --dist worksteal
 
 e2e: setup  ## the whole path on the local cloud
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/e2e -n 2 --dist loadfile
 
 sam: .venv-sam/.stamp  ## sam validate --lint and sam build
 	AWS_DEFAULT_REGION=us-east-1 .venv-sam/bin/sam validate --lint

@@ -9,11 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pixtune.annotations import dataset_toml
 from pixtune.annotations.read import ReadAnnotations
+from pixtune.compliance.checks import Privacy
+from pixtune.compliance.policy import Level
+from pixtune.compliance.report import Finding
+from pixtune.datasets.version import DatasetSettings
 from pixtune.events.s3 import Change, UploadEvent
 from pixtune.examples.facts import AnnotationFact, Fact, SourceFact
 from pixtune.images.check import CheckedFile, check_folder, summarise
 from pixtune.images.sandbox import Sandbox
+from pixtune.keys import SETTINGS_FILE
 from pixtune.verdicts import Code, Note, Outcome, Verdict
 
 _DATASET = "dataset"  # keys need one; the folder is it
@@ -66,6 +72,7 @@ class FolderCheck:
     rejected: list[str] = field(default_factory=list)
     _checked: list[CheckedFile] = field(default_factory=list)
     _facts: list[AnnotationFact] = field(default_factory=list)
+    _privacy: Privacy | None = None
 
     def run(self) -> Iterator[CheckedFile]:
         """Every file's verdict, in the order of their paths."""
@@ -74,6 +81,7 @@ class FolderCheck:
             for path in sorted(self.folder.rglob("*"))
             if path.is_file()
         }
+        self._privacy = _privacy_of(files.get(f"{_DATASET}/{SETTINGS_FILE}"))
         reader = ReadAnnotations(_Folder(files), _Nowhere())
 
         def annotation(path: Path) -> Verdict:
@@ -91,20 +99,30 @@ class FolderCheck:
                 yield checked
 
     def _annotation(self, facts: list[Fact], files: Mapping[str, Path]) -> Verdict:
-        """The file's verdict, with a warning for each image it names that the folder lacks."""
+        """The file's verdict, with a warning for each image it names that the folder lacks, and for each text that
+        looks like personal data, unless the dataset does not care."""
         closing, *rows = facts
         assert isinstance(closing, SourceFact)  # facts_of puts it first
         assert closing.verdict is not None  # and a file that is there is judged
-        missing = []
+        missing, personal = [], []
         for fact in rows:
             if isinstance(fact, AnnotationFact):
                 self._facts.append(fact)
+                for finding in self._personal(fact):
+                    personal.append(
+                        Note(Code.PERSONAL_DATA, f"{fact.where or 'It'}: {finding.where} {finding.detail}.")
+                    )
                 missing += [(fact.where, key) for key in fact.images if key not in files]
         notes = tuple(
             Note(Code.WAITING_FOR_IMAGE, f"{where or 'It'}: {_inside(key)} is not in the folder.")
             for where, key in missing[:_SHOWN]
         )
-        return replace(closing.verdict, warnings=(*closing.verdict.warnings, *notes))
+        return replace(closing.verdict, warnings=(*closing.verdict.warnings, *notes, *personal[:_SHOWN]))
+
+    def _personal(self, fact: AnnotationFact) -> Iterator[Finding]:
+        if self._privacy:
+            for annotation in fact.annotations:
+                yield from self._privacy.of(annotation)
 
     def summary(self) -> dict[str, Any]:
         """Counts by verdict, code and warning; examples that could be trained on, and images nobody labelled."""
@@ -116,6 +134,14 @@ class FolderCheck:
             "examples": {"ready": len(ready), "waiting": len(waiting)},
             "unlabelled": len(usable - shown),
         }
+
+
+def _privacy_of(settings_file: Path | None) -> Privacy | None:
+    """The check as the folder's dataset.toml has it; None when it is off. A wrong file has a verdict of its own."""
+    text = settings_file.read_text("utf-8", "replace") if settings_file else ""
+    stated = dataset_toml.read(f"{_DATASET}/{SETTINGS_FILE}", text).settings
+    policy = DatasetSettings.from_json(stated or {}).compliance
+    return None if policy.privacy is Level.OFF else Privacy(policy.national_ids)
 
 
 def _inside(key: str) -> str:

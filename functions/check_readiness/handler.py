@@ -1,4 +1,4 @@
-"""Lambda edge: a run with a published version in; `ready`, or DatasetNotReady with every problem."""
+"""Lambda edge: a run with a version in; `ready`, or DatasetNotReady or ComplianceFailed with every problem, out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from aws_lambda_powertools import Logger
 
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
+from pixtune.aws.examples_table import in_threads
+from pixtune.aws.rekognition import predictor_of
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.providers.factory import provider_for
@@ -29,6 +31,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
     asked = runs.get(event["run_id"]).settings
     provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read())
-    cost = check_readiness(event["run_id"], runs, artifacts, provider, datetime.now(UTC).date())
+    predictor = predictor_of(environment.skip_predictor, environment.artifacts_bucket)
+    today = datetime.now(UTC).date()
+    cost = check_readiness(event["run_id"], runs, artifacts, provider, today, predictor, in_threads)
     logger.info("ready", run_id=event["run_id"], estimate=cost.to_json())
     return {"ready": True}

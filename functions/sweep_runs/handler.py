@@ -1,9 +1,10 @@
-"""Lambda edge: every ten minutes; runs without an execution are started, stray provider jobs cancelled."""
+"""Lambda edge: every ten minutes; unstarted runs are started, dead ones settled, stray provider jobs cancelled."""
 
 from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -16,7 +17,7 @@ from pixtune.errors import ProviderRefused, ProviderUnavailable
 from pixtune.providers.factory import provider_for
 from pixtune.providers.limits import default_base_model, spec_for
 from pixtune.settings import Environment
-from pixtune.training.sweep import cancel_strays, start_unstarted
+from pixtune.training import sweep
 
 logger = Logger(service="sweep_runs")
 environment = Environment(os.environ)
@@ -26,13 +27,14 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 def handler(_event: dict[str, Any], _context: object) -> None:
     now, runs = time.time(), RunsTable(clients.dynamodb(), environment.runs_table)
     workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
-    logger.info("started", run_ids=start_unstarted(now=now, runs=runs, workflow=workflow))
+    provider = partial(provider_for, urls=environment.provider_urls, secrets=secrets.read())
+    logger.info("started", run_ids=sweep.start_unstarted(now=now, runs=runs, workflow=workflow))
+    logger.info("settled", run_ids=sweep.settle_ended(now=now, runs=runs, workflow=workflow, provider_named=provider))
     for name in (name for name, url in environment.provider_urls.items() if url):
         try:
             model = default_base_model(name)
-            provider = provider_for(name, model, environment.provider_urls, secrets.read())
             window = spec_for(name, model).quiet_window_seconds
-            strays = cancel_strays(now=now, window=window, runs=runs, provider=provider)
+            strays = sweep.cancel_strays(now=now, window=window, runs=runs, provider=provider(name, model))
             logger.info("cancelled", provider=name, job_ids=[job.job_id for job in strays])
         except (ProviderUnavailable, ProviderRefused) as error:
             logger.warning("a provider could not be swept", provider=name, reason=str(error))

@@ -16,6 +16,7 @@ PixtuneError
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
 │   ├── DatasetNotReady       the version breaks the provider's limits
+│   ├── ComplianceFailed      the version breaks its dataset's own policy
 │   ├── DatasetEmpty          no example is ready
 │   ├── ProviderRefused       the provider answered with a terminal refusal
 │   ├── BudgetExceeded        the month's budget has not enough left for this training
@@ -99,6 +100,10 @@ class UploadsNotSettled(RunFault):
 
 class DatasetNotReady(RunFault):
     code = "dataset_not_ready"
+
+
+class ComplianceFailed(RunFault):
+    code = "compliance_failed"
 
 
 class DatasetEmpty(RunFault):

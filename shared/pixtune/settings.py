@@ -87,6 +87,11 @@ class Environment:
         return self._get("DEFAULT_PROVIDER")
 
     @property
+    def skip_predictor(self) -> str:
+        """Who looks for images a provider would leave out: "rekognition", or empty for nobody."""
+        return self._get("SKIP_PREDICTOR")
+
+    @property
     def poll_min_seconds(self) -> int:
         return int(self._get("POLL_MIN_SECONDS"))
 

@@ -54,6 +54,7 @@ class Code(StrEnum):
     AMBIGUOUS_IMAGE = "ambiguous_image"
     WAITING_FOR_IMAGE = "waiting_for_image"
     CONFLICT = "conflict"
+    PERSONAL_DATA = "personal_data"
     JPEG_WARNING = "jpeg_warning"
     WRONG_EXTENSION = "wrong_extension"
     DUPLICATE = "duplicate"
@@ -89,6 +90,7 @@ MEANINGS: dict[Code, str] = {
     Code.AMBIGUOUS_IMAGE: "More than one image could be meant; name it with its extension.",
     Code.WAITING_FOR_IMAGE: "The image this annotation names has not arrived; the paths tried are listed.",
     Code.CONFLICT: "Two sources disagree about the same example; both are shown and it is held.",
+    Code.PERSONAL_DATA: "The text of an annotation looks like it holds personal data (an address, a number).",
     Code.JPEG_WARNING: "The JPEG decoder objected to the data: the picture may be partly grey.",
     Code.WRONG_EXTENSION: "The file's name claims another format than its content has.",
     Code.DUPLICATE: "The same picture was uploaded under another key too.",

@@ -14,6 +14,10 @@ import pytest
 from tests.e2e.pictures import picture
 from tests.e2e.service import Service, wait_for
 
+from pixtune.aws.examples_table import ExamplesTable
+from pixtune.keys import NO_DATASET
+from pixtune_local.cloud import stack
+
 pytestmark = pytest.mark.e2e
 
 
@@ -80,15 +84,37 @@ def test_a_bad_file_gets_a_verdict_and_never_loses_the_good_one_beside_it(servic
     assert len(waiting) == 2
 
 
-def test_a_file_outside_any_dataset_is_told_so(service: Service) -> None:
-    service.drop({"Not A Dataset/a.jpg": picture(7)})
-    wait_for("its verdict", lambda: _outside(service))
+def test_a_key_with_every_odd_character_and_text_in_every_script_arrive_as_they_are(service: Service) -> None:
+    key = "odd-keys/a b+ü#%41 (1).jpg"
+    service.drop({key: picture(8), f"{key}.json": json.dumps({"prompt": "何?", "answer": "naïve 漢字"}).encode()})
+    service.wait_for_ready("odd-keys", 1)
+    upload = service.upload(key)
+    assert (upload["key"], upload["verdict"]["verdict"]) == (key, "accepted")
 
 
-def _outside(service: Service) -> bool | None:
-    summary = service.s3.list_objects_v2(Bucket=service.artifacts, Prefix="rows/_/")
-    assert "Contents" not in summary, "a file outside any dataset must not make a row"
-    return True
+def test_two_sources_that_disagree_hold_the_example_and_both_are_shown(service: Service) -> None:
+    service.drop(
+        {
+            "torn/a.jpg": picture(9),
+            "torn/a.jpg.txt": b"a cat",
+            "torn/LABELS.CSV": b"file_name,label\na.jpg,a dog\n",
+        }
+    )
+
+    def held() -> dict[str, Any] | None:
+        return next((example for example in service.examples("torn") if example["state"] == "held"), None)
+
+    example = wait_for("the conflict", held)
+    assert {said["key"] for said in example["conflict"]} == {"torn/a.jpg.txt", "torn/LABELS.CSV"}
+
+
+def test_a_file_outside_any_dataset_gets_its_verdict_too_and_makes_no_row(service: Service) -> None:
+    key = "Not A Dataset/a.jpg"
+    service.drop({key: picture(7)})
+    table = ExamplesTable(stack.client(service.info, "dynamodb"), service.info.outputs["ExamplesTable"])
+    upload = wait_for("its verdict", lambda: table.upload(NO_DATASET, key))
+    assert upload["verdict"]["code"] == "no_dataset"
+    assert "Contents" not in service.s3.list_objects_v2(Bucket=service.artifacts, Prefix=f"rows/{NO_DATASET}/")
 
 
 class Tap:
@@ -142,7 +168,7 @@ def test_five_hundred_images_and_a_training_asked_for_in_the_same_second_with_ev
     files = {f"burst/{name}": picture(1000 + number, (96, 72)) for number, name in enumerate(answers)}
     began = time.monotonic()
     service.drop({**files, "burst/metadata.jsonl": rows_file(answers)})
-    run_id = service.request("burst")
+    run_id = service.request("burst", hyperparameters={"n_epochs": 1})
 
     # Every event twice more, shuffled, straight into the queues that the rules feed.
     again = tap.events(count + 1) * 2

@@ -234,6 +234,32 @@ def test_a_refusal_of_the_provider_is_told_with_what_to_do_and_never_retried(ser
     assert service.jobs_of({record["run_id"]}) == []
 
 
+def test_a_dataset_that_breaks_its_own_policy_is_not_trained_and_is_when_it_is_mended(service: Service) -> None:
+    policy = b'[compliance]\nprivacy = "refuse"\ncontent = "warn"\n'
+    service.drop({"governed/dataset.toml": policy})
+    drop_lit(service, "governed")
+    telling = {"file_name": "00.jpg", "prompt": "Whose is it?", "answer": "Write to jane.doe@mail.example.org."}
+    service.drop({"governed/more.jsonl": json.dumps(telling).encode()})
+    record = service.wait_for_end(service.request("governed", hyperparameters={"n_epochs": 1}, seed=1))
+    assert record["status"] == "failed"
+    failure = record["failure"]
+    assert failure["code"] == "compliance_failed"
+    assert "privacy (1 examples)" in failure["cause"]
+    assert "jane.doe" not in failure["cause"]
+    assert "[compliance] in dataset.toml" in failure["fix"]
+    folder = record["manifest_key"].removesuffix("/manifest.json")
+    judged = json.loads(service.artifact(f"{folder}/compliance-pixtune-local-word-list.json"))
+    assert judged["summary"] == {
+        "privacy": {"passed": 40, "warned": 0, "refused": 1},
+        "content": {"passed": 41, "warned": 0, "refused": 0},
+    }
+    assert service.jobs_of({record["run_id"]}) == []
+
+    service.s3.delete_object(Bucket=service.uploads, Key="governed/more.jsonl")
+    mended = service.wait_for_end(service.request("governed", hyperparameters={"n_epochs": 1}, seed=1))
+    assert (mended["status"], mended["version"]) == ("succeeded", record["version"] + 1), mended["failure"]
+
+
 def test_a_failed_run_is_resumed_and_keeps_its_version_and_files(service: Service, faults: Any) -> None:
     drop_lit(service, "resumed")
     faults({"method": "POST", "path": "/v1/fine_tuning/jobs", "kind": "status", "status": 403, "times": 1})

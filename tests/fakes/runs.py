@@ -198,6 +198,10 @@ class FakeWorkflow:
     started: list[tuple[str, int]] = field(default_factory=list)
     answers: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     failures: list[tuple[str, str, str]] = field(default_factory=list)
+    ended: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def ended_badly(self, run_id: str, attempt: int) -> str | None:
+        return self.ended.get((run_id, attempt))
 
     def start(self, run_id: str, attempt: int) -> None:
         if (run_id, attempt) not in self.started:

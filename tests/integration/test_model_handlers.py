@@ -24,7 +24,8 @@ from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.errors import DatasetNotReady
+from pixtune.datasets.version import DatasetSettings
+from pixtune.errors import ComplianceFailed, DatasetNotReady
 from pixtune.providers.factory import provider_for
 from pixtune.providers.port import JobRequest
 from pixtune.settings import MissingSetting
@@ -70,7 +71,7 @@ class Cloud:
         json.dumps(answer)
         return answer
 
-    def store(self, examples: int) -> None:
+    def store(self, examples: int, settings: DatasetSettings | None = None) -> None:
         """A version of coloured pictures in the bucket and a run that names it."""
         artifacts, rows = KeptArtifacts(), []
         pictures = {}
@@ -83,7 +84,7 @@ class Cloud:
             rows.append(row(f"e{number:02d}", colour, "Which colour: red, green or blue?", images=[facts]))
         cut = examples * 2 // 3
         splits = {"train": rows[:cut], "validation": rows[cut : cut + 4], "test": rows[cut + 4 :]}
-        manifest = store_version(artifacts, splits)
+        manifest = store_version(artifacts, splits, settings=settings)
         for key, body in (artifacts.objects | pictures).items():
             self.s3.put_object(Bucket="artifacts", Key=key, Body=body)
         run = Run("run_1", "lanes", TrainingSettings("local", BASE, seed=7), time.time(), "api", "k")
@@ -108,6 +109,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, server: Provider) -> Iterator[Cloud]:
         "MODELS_TABLE": "models",
         "ARTIFACTS_BUCKET": "artifacts",
         "PROVIDER_URLS": json.dumps({"openai": "", "local": server.base_url}),
+        "SKIP_PREDICTOR": "",
         "POWERTOOLS_LOG_LEVEL": "WARNING",
     }
     for name, value in values.items():
@@ -156,6 +158,9 @@ def train(cloud: Cloud) -> None:
 def test_a_run_goes_from_readiness_to_a_champion_with_a_report(cloud: Cloud) -> None:
     cloud.store(48)
     assert cloud.call("check_readiness") == {"ready": True}
+    folder = str(cloud.runs.get("run_1").manifest_key).removesuffix("/manifest.json")
+    judged = json.loads(cloud.s3.get_object(Bucket="artifacts", Key=f"{folder}/compliance.json")["Body"].read())
+    assert judged["summary"] == {"privacy": {"passed": 48, "warned": 0, "refused": 0}}
     assert cloud.call("upload_files") == {}
     train(cloud)
     for step in [point.step for point in cloud.runs.checkpoints("run_1")]:
@@ -188,6 +193,15 @@ def test_a_version_too_small_to_train_stops_before_anything_is_sent(cloud: Cloud
     with pytest.raises(DatasetNotReady, match="rows is 6, expected at least 10"):
         cloud.call("check_readiness")
     assert len(cloud.server.requests("POST", "/v1/files")) == sent
+
+
+def test_a_version_that_breaks_its_own_policy_stops_there_too_after_the_provider_moderated_it(cloud: Cloud) -> None:
+    cloud.store(48, DatasetSettings.from_json({"compliance": {"content": "refuse", "licence": "refuse"}}))
+    with pytest.raises(ComplianceFailed, match=r"licence \(48 examples\)\.\n- e00: license: not stated"):
+        cloud.call("check_readiness")
+    kept = [item["Key"] for item in cloud.s3.list_objects_v2(Bucket="artifacts", Prefix="moderation/")["Contents"]]
+    assert len(kept) == 48 + 4  # the pictures, the question and three answers
+    assert all(key.startswith("moderation/pixtune-local-word-list/") for key in kept)
 
 
 def test_keys_are_read_again_after_five_minutes_and_never_shown(cloud: Cloud) -> None:

@@ -318,9 +318,23 @@ def test_every_setting_has_a_place_in_the_file() -> None:
         assert name in reading.refusal.fix
 
 
+def test_a_compliance_policy_is_read_and_every_setting_of_it_has_a_place_in_the_file() -> None:
+    text = '[compliance]\nlicence = "refuse"\nallowed_licences = ["CC0-1.0"]\nnational_ids = ["es"]\n'
+    settings = DatasetSettings.from_json(read("dataset.toml", text).settings or {})
+    policy = settings.compliance
+    assert (policy.licence, policy.allowed_licences, policy.privacy) == ("refuse", ("CC0-1.0",), "warn")
+    whole = "\n".join(f"{name} = {json.dumps(value)}" for name, value in policy.to_json().items())
+    again = read("dataset.toml", f"[compliance]\n{whole}\n")
+    assert again.refusal is None
+    assert DatasetSettings.from_json(again.settings or {}) == settings
+    assert DatasetSettings.from_json(read("dataset.toml", "[compliance]").settings or {}) == DatasetSettings()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
+        ("dataset.toml", "[compliance]\nprivacy = 'maybe'\ncontents = 'off'", "compliance.privacy"),
+        ("dataset.toml", "[compliance]\nnational_ids = ['xx']", "compliance.national_ids.0"),
         ("dataset.toml", "prompt = ", "not TOML"),
         ("dataset.toml", "detail = 'medium'\nvalidation_share = 2", "validation_share"),
         ("sub/dataset.toml", "detail = 'low'", "not in the dataset's own folder"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 
@@ -14,12 +15,13 @@ from tests.fakes.runs import FakeRuns
 from pixtune.datasets.publish import publish, publish_dataset
 from pixtune.datasets.settings import recipe_of
 from pixtune.datasets.version import Manifest
-from pixtune.errors import DatasetEmpty, FenceLost
+from pixtune.errors import DatasetEmpty, DatasetNotReady, FenceLost
 from pixtune.events.s3 import Change
 from pixtune.examples.ports import one_by_one
 from pixtune.examples.rows import read_rows
 from pixtune.images.recipe import Recipe
 from pixtune.training.run import Run, TrainingSettings
+from pixtune.verdicts import Code, rejected
 
 
 class Ingested(Table):
@@ -74,6 +76,38 @@ def test_other_content_and_other_settings_are_the_next_version() -> None:
     ingest.each(closing(0, by=source("dataset.toml"), settings={"prompt": "What is it?"}))
     manifest = ingest.publish()
     assert (manifest.version, manifest.settings.prompt) == (3, "What is it?")
+
+
+def test_another_policy_is_another_version_because_a_version_is_judged_once() -> None:
+    ingest = Ingested()
+    assert ingest.publish().version == 1
+    ingest.each(closing(0, by=source("dataset.toml"), settings={"compliance": {"privacy": "refuse"}}))
+    manifest = ingest.publish()
+    assert (manifest.version, manifest.settings.compliance.privacy) == (2, "refuse")
+    ingest.each(closing(0, by=source("dataset.toml", at=2), change=Change.DELETED))
+    assert ingest.publish().version == 1
+
+
+def test_a_refused_settings_file_stops_a_training_instead_of_losing_its_policy() -> None:
+    ingest = Ingested()
+    refusal = rejected(Code.BAD_SETTINGS, "compliance.privacy: 'refus' is unknown.", "Write refuse.")
+    refused = closing(0, by=source("dataset.toml"))
+    ingest.each(replace(refused, verdict=refusal))
+    with pytest.raises(DatasetNotReady, match=r"dataset.toml was refused: compliance.privacy.* Write refuse\."):
+        ingest.publish()
+    ingest.each(closing(0, by=source("dataset.toml", at=2), change=Change.DELETED))
+    assert ingest.publish().version == 1
+
+
+def test_the_manifest_credits_whose_pictures_they_are() -> None:
+    ingest = Ingested(1)
+    assert ingest.publish().attribution == ()
+    fields = {"license": "CC0-1.0", "source": "an archive"}
+    ingest.each(row_fact("answer 0", images=("0.jpg",), by=source(at=7), fields=fields))
+    ingest.each(closing(1, by=source(at=7)))
+    manifest = ingest.publish()
+    assert manifest.attribution == ({"license": "CC0-1.0", "source": "an archive", "author": "", "examples": 1},)
+    assert Manifest.from_json(json.loads(ingest.artifacts.objects[manifest.key])) == manifest
 
 
 def test_an_example_that_left_is_in_no_version() -> None:

@@ -9,7 +9,7 @@ from tests.fakes.runs import FakeRuns, FakeWorkflow
 
 from pixtune.providers.port import JobState
 from pixtune.training.run import Run, RunStatus, TrainingSettings
-from pixtune.training.sweep import cancel_strays, start_unstarted
+from pixtune.training.sweep import cancel_strays, settle_ended, start_unstarted
 
 RUN = Run("run_1", "plants", TrainingSettings("local", "tiny"), 100.0, "api", "key")
 NOW = 10_000.0
@@ -29,6 +29,23 @@ def test_only_runs_that_wait_for_two_minutes_are_started() -> None:
     )
     assert start_unstarted(now=NOW, runs=runs, workflow=workflow) == ["run_1"]
     assert workflow.started == [("run_1", 3)]
+
+
+def test_a_live_run_whose_execution_has_ended_badly_is_settled_and_its_job_cancelled() -> None:
+    provider = FakeProvider()
+    job = provider.add("run_1")
+    runs = store(
+        replace(RUN, status=RunStatus.RUNNING, attempt=2, provider_job_id=job.job_id),
+        replace(RUN, run_id="run_2", status=RunStatus.RUNNING),
+    )
+    workflow = FakeWorkflow(ended={("run_1", 2): "TIMED_OUT", ("run_2", 7): "FAILED"})
+    settled = settle_ended(now=NOW, runs=runs, workflow=workflow, provider_named=lambda *_: provider)
+    assert settled == ["run_1"]
+    failure = runs.get("run_1").failure
+    assert failure
+    assert (runs.get("run_1").status, failure.code) == (RunStatus.FAILED, "execution_timed_out")
+    assert provider.cancelled == [job.job_id]
+    assert runs.get("run_2").status is RunStatus.RUNNING
 
 
 def swept(runs: FakeRuns, provider: FakeProvider) -> list[str]:

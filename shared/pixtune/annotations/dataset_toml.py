@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -14,6 +14,23 @@ from pixtune.keys import SETTINGS_FILE
 from pixtune.verdicts import Code, rejected
 
 _LAYOUT = "dataset settings"
+
+
+_Level = Literal["off", "warn", "refuse"]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Compliance(BaseModel):
+    """The names of compliance.policy.CompliancePolicy; a test holds the two together."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    licence: _Level = "off"
+    privacy: _Level = "warn"
+    content: _Level = "off"
+    skips: _Level = "off"
+    required_fields: list[_Name] = Field(["license", "source"], max_length=20)
+    allowed_licences: list[_Name] = Field([], max_length=100)
+    national_ids: list[Literal["es", "fr", "us"]] = []
 
 
 class _Settings(BaseModel):
@@ -27,6 +44,7 @@ class _Settings(BaseModel):
     base_model: str | None = Field(None, min_length=1, max_length=200)
     validation_share: float = Field(0.1, ge=0, le=0.5)
     test_share: float = Field(0.1, ge=0, le=0.5)
+    compliance: _Compliance = _Compliance()
     steps: list[str | dict[str, int | float | str | bool]] | None = None
 
     @field_validator("steps")

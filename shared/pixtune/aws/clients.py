@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
 
+    from pixtune.aws.rekognition import RekognitionClient
+
 # One retry owner per hop: botocore retries calls to AWS, nothing above it does.
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=20)
 
@@ -48,3 +50,9 @@ def stepfunctions() -> SFNClient:
 @cache
 def secretsmanager() -> SecretsManagerClient:
     return boto3.client("secretsmanager", config=_CONFIG)
+
+
+@cache
+def rekognition() -> RekognitionClient:
+    client: RekognitionClient = boto3.client("rekognition", config=_CONFIG)
+    return client

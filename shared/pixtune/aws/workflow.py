@@ -33,6 +33,14 @@ class StepFunctions:
         except self._client.exceptions.ExecutionAlreadyExists:
             return
 
+    def ended_badly(self, run_id: str, attempt: int) -> str | None:
+        arn = self._machine.replace(":stateMachine:", ":execution:") + f":{run_id}-{attempt}"
+        try:
+            status = self._client.describe_execution(executionArn=arn)["status"]
+        except self._client.exceptions.ExecutionDoesNotExist:
+            return None
+        return status if status in ("FAILED", "TIMED_OUT", "ABORTED") else None
+
     def succeed(self, task_token: str, output: Mapping[str, Any]) -> None:
         try:
             self._client.send_task_success(taskToken=task_token, output=json.dumps(output))

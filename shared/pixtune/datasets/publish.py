@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Protocol
 
-from pixtune.datasets.settings import read_settings, recipe_of
+from pixtune.compliance.attribution import attribution
+from pixtune.datasets.settings import recipe_of, stated_settings
 from pixtune.datasets.splits import Splits, split
 from pixtune.datasets.version import DatasetSettings, Manifest, ManifestEntry
 from pixtune.errors import DatasetEmpty, FenceLost, TooMuchContention
@@ -71,8 +72,8 @@ def publish_dataset(
     """Publish the run's dataset as it is now and put the version on the run.
 
     segment: a new id, should rows have to be appended that the log lacks. default_base_model: a provider's, should
-    the dataset name a provider where the request named none. Raises DatasetEmpty when no example is ready, and
-    FenceLost when a newer attempt of the run exists.
+    the dataset name a provider where the request named none. Raises DatasetEmpty when no example is ready,
+    DatasetNotReady when dataset.toml was refused, and FenceLost when a newer attempt of the run exists.
     """
     run = runs.get(run_id)
     if run.attempt != attempt:
@@ -98,7 +99,7 @@ def publish(
     dataset: str, table: Examples, artifacts: ArtifactStore, now: datetime, segment: str, each: Each
 ) -> tuple[Manifest, int]:
     """Cut, compare with the log, number, store; answers the stored manifest and how many rows the log lacked now."""
-    settings = read_settings(table, dataset)
+    settings = stated_settings(table, dataset)
     cut = read_cut(all_examples(table, dataset), read_log(dataset, artifacts, each))
     if cut.missing:
         artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(cut.missing).encode(), _JSONL)
@@ -151,13 +152,15 @@ def read_cut(examples: Iterable[ExampleItem], log: set[tuple[str, int, str]]) ->
 
 
 def version_digest(rows: Iterable[Row], splits: Splits, settings: DatasetSettings) -> str:
-    """SHA-256 (hex) of what training sees: each example's content and split, and the settings that shape a line.
+    """SHA-256 (hex) of what training sees: each example's content and split, and the settings that shape a line; and
+    of the compliance policy, because a version is judged once.
 
     Revisions are left out: an example that went and came back as it was makes the same version.
     """
     content = {
         "examples": [[row.example_id, row.digest(), splits.of[row.example_id]] for row in rows],
         "settings": {"system": settings.system, "prompt": settings.prompt, "detail": settings.detail},
+        "compliance": settings.compliance.to_json(),
     }
     return sha256(canonical(content).encode()).hexdigest()
 
@@ -224,6 +227,7 @@ def manifest_of(
         entries,
         len(cut.missing),
         tuple(notes),
+        tuple(attribution(cut.rows.values())),
     )
     files = {name: f"{manifest.folder}/{name}.jsonl" for name in SPLITS if counts[name]}
     return replace(manifest, files=files)
@@ -238,7 +242,7 @@ def _show_as_latest(table: Examples, manifest: Manifest) -> None:
         "counts": dict(manifest.counts),
         "created_at": manifest.created_at,
         "manifest_key": manifest.key,
-        "settings": canonical(asdict(manifest.settings)),
+        "settings": canonical(manifest.settings.to_json()),
         "repaired": manifest.repaired,
     }
     for place in (places.version(manifest.dataset, manifest.digest), places.latest(manifest.dataset)):

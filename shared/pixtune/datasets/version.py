@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from pixtune.compliance.policy import CompliancePolicy
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetSettings:
@@ -13,8 +15,8 @@ class DatasetSettings:
 
     system: system text for rows that state none. prompt: asked where an annotation has no question.
     detail: "high" or "low". provider, base_model: None means the deployment's default.
-    validation_share, test_share: of the examples that state no split. steps: how pictures are preprocessed, names or
-    tables as images.recipe.Recipe.of takes them; None means the standard steps.
+    validation_share, test_share: of the examples that state no split. compliance: what is checked before a training.
+    steps: how pictures are preprocessed, names or tables as images.recipe.Recipe.of takes them; None: the standard.
     """
 
     system: str | None = None
@@ -24,10 +26,11 @@ class DatasetSettings:
     base_model: str | None = None
     validation_share: float = 0.1
     test_share: float = 0.1
+    compliance: CompliancePolicy = field(default_factory=CompliancePolicy)
     steps: tuple[str | Mapping[str, Any], ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"compliance": self.compliance.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
@@ -35,7 +38,7 @@ class DatasetSettings:
         values = {name: value for name, value in data.items() if name in known}
         if values.get("steps") is not None:
             values["steps"] = tuple(values["steps"])
-        return cls(**values)
+        return cls(**(values | {"compliance": CompliancePolicy.from_json(data.get("compliance") or {})}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Manifest:
     files: split -> artifacts key of its JSONL (a split without rows has no file). counts: split -> rows.
     recipe: id of the preprocessing recipe, which has to be applied at inference too. repaired: rows the log lacked.
     notes: things a person should know (code and detail), such as components with two stated splits.
+    attribution: each licence, source and author, with the number of its examples (compliance.attribution).
     """
 
     dataset: str
@@ -69,6 +73,7 @@ class Manifest:
     examples: tuple[ManifestEntry, ...]
     repaired: int = 0
     notes: tuple[Mapping[str, str], ...] = field(default_factory=tuple)
+    attribution: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
 
     @property
     def folder(self) -> str:
@@ -89,4 +94,5 @@ class Manifest:
             ManifestEntry(**(entry | {"images": tuple(entry["images"])})) for entry in values["examples"]
         )
         values["notes"] = tuple(values["notes"])
+        values["attribution"] = tuple(values.get("attribution", ()))
         return cls(**values)

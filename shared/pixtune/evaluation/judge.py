@@ -37,6 +37,8 @@ def evaluate_checkpoint(
     The answers lie at `evaluations/{run_id}/{attempt}-{step}.json`. What an earlier attempt has kept is used again.
     """
     run = runs.get(run_id)
+    if run.stage != "EvaluateCheckpoints":
+        runs.update(run_id, {"stage": "EvaluateCheckpoints"})
     checkpoint = checkpoint_of(runs, run, step)
     if run.manifest_key is None:
         raise DatasetNotReady(f"Run {run_id} has no dataset version.", "Publish the dataset first.")

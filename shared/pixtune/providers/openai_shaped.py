@@ -14,6 +14,7 @@ from datetime import date
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from pixtune.compliance.ports import Moderation
 from pixtune.costs.estimate import REPLY_MARGIN
 from pixtune.costs.tokens import text_bytes
 from pixtune.errors import ProviderRefused, ProviderUnavailable
@@ -33,6 +34,7 @@ from pixtune.providers.port import (
 if TYPE_CHECKING:
     import httpx2
     import openai
+    from openai.types import ModerationMultiModalInputParam
     from openai.types.chat import ChatCompletionMessageParam
     from openai.types.fine_tuning import FineTuningJob
     from openai.types.fine_tuning.job_create_params import Method
@@ -41,6 +43,7 @@ TAG = "pixtune"  # metadata every job of ours carries besides its run id; the sw
 _CREATE_SECONDS = 60.0  # the launch protocol's quiet window is longer than this
 _READ_SECONDS = 30.0
 _ANSWER_RETRIES = 5  # rate limits are ordinary while a test split is asked; each waits as the provider says
+_MODERATION_MODELS = {"local": "pixtune-local-word-list"}  # others have OpenAI's
 _NOT_LISTED_SECONDS = 15  # a finished model may answer 404 for some minutes
 
 
@@ -270,6 +273,27 @@ class OpenAIShapedProvider:
             usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0,
         )
+
+    # --- moderation
+
+    @property
+    def moderation_model(self) -> str:
+        return _MODERATION_MODELS.get(self.spec.provider, "omni-moderation-latest")
+
+    def moderate_text(self, text: str) -> Moderation:
+        return self._moderate({"type": "text", "text": text})
+
+    def moderate_image(self, data: bytes, kind: str) -> Moderation:
+        url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        return self._moderate({"type": "image_url", "image_url": {"url": url}})
+
+    def _moderate(self, part: ModerationMultiModalInputParam) -> Moderation:
+        client = self._client.with_options(max_retries=_ANSWER_RETRIES)
+        with self._faults(f"moderating {part['type']}"):
+            answer = client.moderations.create(model=self.moderation_model, input=[part])
+        (result,) = answer.results
+        flagged = [name for name, hit in result.categories.to_dict().items() if hit]
+        return Moderation(answer.model, tuple(sorted(flagged)), _numbers(result.category_scores.to_dict()))
 
 
 def _view(job: FineTuningJob) -> JobView:

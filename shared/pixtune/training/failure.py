@@ -27,6 +27,11 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
         "dataset_not_ready",
         "Mend what is listed and ask for a training again: that cuts a version.",
     ),
+    "ComplianceFailed": (
+        "compliance_failed",
+        "Mend or delete the named examples, or change [compliance] in dataset.toml; then ask for a training again: "
+        "that cuts a version. Resuming this run would judge the same version.",
+    ),
     "DatasetEmpty": ("dataset_empty", "Upload images with annotations, then ask for a training again."),
     "ProviderRefused": ("provider_refused", "Mend what the provider names, or ask again with another provider."),
     "ProviderUnavailable": ("provider_unavailable", "Look at the provider's status page. Then: " + _RESUME),

@@ -62,7 +62,7 @@ def observe(run: Run, *, now: float, runs: TrainingRuns, provider: TrainingProvi
     ProviderRefused, and FenceLost when the run was launched anew or ended meanwhile."""
     assert run.provider_job_id is not None, "a run is watched after it was launched"
     view = provider.status(run.provider_job_id)
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {} if run.stage == "PollTraining" else {"stage": "PollTraining"}
     if view.state.value != run.provider_status:
         changes["provider_status"] = view.state.value
     if view.trained_tokens not in (None, run.trained_tokens):

@@ -123,6 +123,10 @@ class Workflow(Protocol):
         """Start the attempt's execution; one that exists already is success."""
         ...
 
+    def ended_badly(self, run_id: str, attempt: int) -> str | None:
+        """FAILED, TIMED_OUT or ABORTED; None for an execution that runs, went well, or does not exist."""
+        ...
+
     def succeed(self, task_token: str, output: Mapping[str, Any]) -> None:
         """Answer a waiting task; one that is settled already is success."""
         ...

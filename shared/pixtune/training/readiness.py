@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+from pixtune.compliance.gate import Judges, judge, report_key
+from pixtune.compliance.ports import Moderator, SkipPredictor
 from pixtune.costs.estimate import Estimate, estimate
 from pixtune.datasets.reading import read_manifest, read_split
 from pixtune.errors import DatasetNotReady
 from pixtune.evaluation.sample import sampled
+from pixtune.examples.ports import Each, one_by_one
 from pixtune.providers.limits import spec_for
 from pixtune.providers.port import TrainingProvider
 from pixtune.providers.readiness import advice, problems
@@ -18,10 +21,17 @@ _SHOWN = 20
 
 
 def check_readiness(
-    run_id: str, runs: Runs, artifacts: ArtifactStore, provider: TrainingProvider, today: date
+    run_id: str,
+    runs: Runs,
+    artifacts: ArtifactStore,
+    provider: TrainingProvider,
+    today: date,
+    predictor: SkipPredictor | None = None,
+    each: Each = one_by_one,
 ) -> Estimate:
     """Store and answer the run's estimate. Raises DatasetNotReady with up to 20 problems and the number of all,
-    ProviderRefused when this account may not use the base model or nothing is known of it."""
+    ComplianceFailed when the dataset's own policy refuses it, ProviderRefused when this account may not use the base
+    model or nothing is known of it. predictor: of images the provider would leave out, if the deployment has one."""
     run = runs.get(run_id)
     if run.manifest_key is None:
         raise DatasetNotReady(f"Run {run_id} has no dataset version.", "Publish the dataset first.")
@@ -39,10 +49,13 @@ def check_readiness(
             f"{listed}{more}",
             "Mend them, and request the training again.",
         )
+    judges = Judges(provider if isinstance(provider, Moderator) else None, predictor, spec.content_skips, each)
+    report = judge(manifest, [row for rows in splits.values() for row in rows], artifacts, judges)
     epochs = run.settings.hyperparameters.n_epochs
     cost = estimate(splits["train"], sampled(splits["test"]), manifest.settings, epochs, spec)
-    notes = advice(len(splits["train"]), run.settings, spec, today)
+    notes = [*advice(len(splits["train"]), run.settings, spec, today), *report.warnings()]
     retires = spec.answer_until.isoformat() if spec.answer_until else None
-    kept = cost.to_json() | {"notes": notes, "retires_on": retires}
+    compliance = {"report": report_key(manifest, report.asked), "summary": report.summary}
+    kept = cost.to_json() | {"notes": notes, "retires_on": retires, "compliance": compliance}
     runs.update(run_id, {"stage": "CheckReadiness", "estimate": kept})
     return cost

@@ -1,10 +1,12 @@
-"""What crashes left behind is mended: live runs and tagged jobs in; started executions and cancelled strays out."""
+"""What crashes and lost events left behind is mended: live runs and tagged jobs in; started executions, settled runs
+and cancelled strays out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pixtune.providers.port import JobState, JobView, TrainingProvider
+from pixtune.training.failure import Failed, record_failure
 from pixtune.training.ports import TrainingRuns, Workflow
 from pixtune.training.run import Run, RunStatus
 
@@ -21,6 +23,28 @@ def start_unstarted(*, now: float, runs: TrainingRuns, workflow: Workflow) -> Se
     for run in waiting:
         workflow.start(run.run_id, run.attempt)
     return [run.run_id for run in waiting]
+
+
+def settle_ended(
+    *, now: float, runs: TrainingRuns, workflow: Workflow, provider_named: Callable[[str, str], TrainingProvider]
+) -> Sequence[str]:
+    """Settle every live run whose execution has ended badly: the event that said so was lost.
+
+    provider_named: the provider by its name and base model.
+    """
+
+    def provider_of(run: Run) -> TrainingProvider:
+        return provider_named(run.settings.provider, run.settings.base_model)
+
+    settled = []
+    for run in runs.live():
+        how = workflow.ended_badly(run.run_id, run.attempt)
+        if how is not None:
+            cause = f"The execution {run.run_id}-{run.attempt} ended as {how}."
+            failed = Failed(run.run_id, run.attempt, how, cause)
+            if record_failure(failed, now=now, runs=runs, provider_of=provider_of):
+                settled.append(run.run_id)
+    return settled
 
 
 def is_stray(run: Run, job: JobView) -> bool:

@@ -31,6 +31,21 @@ SEED = 7
 GAIN = 0.15  # what the tuned model has to beat the base model by, as a share of the test split
 PATIENCE = 300.0  # seconds a run may take before the demo gives up on it
 
+STAGES = {
+    "Requested": "asked for",
+    "SettleUploads": "waiting until every upload has its verdict",
+    "PublishDataset": "everything is ingested: cutting the dataset version",
+    "CheckReadiness": "checking the provider's limits, and what it will cost",
+    "UploadFiles": "uploading the training and validation files",
+    "LaunchTraining": "launching the training, once",
+    "PollTraining": "training",
+    "RecordCheckpoints": "trained: recording its checkpoints and their metrics",
+    "EvaluateCheckpoints": "asking the base model and every checkpoint the test split",
+    "ChooseCheckpoint": "choosing the best checkpoint",
+    "PromoteModel": "comparing it with the champion",
+    "TrainingSucceeded": "done",
+}
+
 
 @dataclass
 class Checks:
@@ -141,20 +156,19 @@ def _drop(info: stack.StackInfo, dropped: Dropped) -> None:
 
 
 def _follow(api: Api, run_id: str) -> dict[str, Any]:
-    """Narrate the run's events until it ends."""
+    """Narrate the run's stages until it ends."""
     say(f"\nFollowing {run_id}.")
-    began, told = time.monotonic(), 0
+    began, stage = time.monotonic(), ""
     while True:
         record = api.get(f"/v1/runs/{run_id}")
-        events = api.get(f"/v1/runs/{run_id}/events")["items"]
-        for event in events[told:]:
-            say(f"  {time.monotonic() - began:5.1f} s  {event['text']}")
-        told = len(events)
+        if record["stage"] != stage:
+            stage = record["stage"]
+            say(f"  {time.monotonic() - began:5.1f} s  {STAGES.get(stage, stage)}")
         if record["status"] in ("succeeded", "failed", "cancelled", "joined"):
             return record
         if time.monotonic() - began > PATIENCE:
-            return record | {"failure": f"it was still {record['stage']} after {PATIENCE:.0f} s"}
-        time.sleep(0.25)
+            return record | {"failure": f"it was still in {stage} after {PATIENCE:.0f} s"}
+        time.sleep(0.1)
 
 
 def _tell_ingest(summary: dict[str, Any]) -> None:
@@ -165,6 +179,10 @@ def _tell_ingest(summary: dict[str, Any]) -> None:
 
 
 def _tell_training(record: dict[str, Any], metrics: list[dict[str, float]], scores: dict[int, float | None]) -> None:
+    if estimate := record["estimate"]:
+        tokens, usd = estimate["tokens"], estimate["usd"]
+        say(f"Estimate  {tokens['low']:,} to {tokens['high']:,} tokens, {usd['low']} to {usd['high']} US dollars")
+        say(f"  billed  {record['trained_tokens'] or 0:,} tokens")
     losses = [point["train_loss"] for point in metrics if "train_loss" in point]
     if losses:
         say(f"Training  loss {sparkline(losses, 60)} {losses[0]:.2f} -> {losses[-1]:.2f} (a small local model)")

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pixtune_local.provider import moderation
 from pixtune_local.provider.faults import Faults
 from pixtune_local.provider.files import Files
 from pixtune_local.provider.http import json_body, page
@@ -184,6 +185,11 @@ class Api:
             },
         }
 
+    # --- moderation
+
+    async def moderate(self, request: Request) -> Response:
+        return JSONResponse(moderation.answer(await json_body(request)))
+
     # --- admin
 
     async def set_faults(self, request: Request) -> Response:
@@ -222,6 +228,7 @@ class Api:
             ("GET", "/v1/models/{id}", self.retrieve_model),
             ("DELETE", "/v1/models/{id}", self.delete_model),
             ("POST", "/v1/chat/completions", self.chat),
+            ("POST", "/v1/moderations", self.moderate),
             ("POST", "/_local/faults", self.set_faults),
             ("GET", "/_local/faults", self.show_faults),
             ("GET", "/_local/requests", self.requests),
