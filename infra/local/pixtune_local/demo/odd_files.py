@@ -110,7 +110,7 @@ def write_odd_files(folder: Path) -> list[OddFile]:
         (OddFile("empty.jpg", "no bytes at all", rejected, Code.EMPTY_FILE), b""),
         (OddFile("bomb.png", "30,000 x 30,000 pixels in 110 kB", rejected, Code.TOO_MANY_PIXELS), huge_png()),
         (OddFile("moving.png", "an animated PNG", rejected, Code.ANIMATED), _animated(scenes[:3], "PNG")),
-        (OddFile("moving.gif", "an animated GIF", rejected, Code.UNSUPPORTED_FORMAT), _animated(scenes[:3], "GIF")),
+        (OddFile("moving.gif", "an animated GIF", rejected, Code.ANIMATED), _animated(scenes[:3], "GIF")),
         (OddFile(".DS_Store", "left behind by a file manager", rejected, Code.JUNK_FILE), b"\0\0\0\1Bud1\0\0\x10\0"),
         (
             OddFile("print.jpg", "a JPEG in CMYK", fixed, Code.CONVERTED),
