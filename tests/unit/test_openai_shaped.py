@@ -438,3 +438,5 @@ def test_a_provider_needs_a_url_a_key_and_limits() -> None:
         provider_for("openai", SPEC.base_model, urls, {})
     with pytest.raises(ProviderRefused, match="gpt-4o-2024-08-06"):
         provider_for("openai", "gpt-9", urls, secrets)
+    with pytest.raises(ProviderRefused, match=r"data lint.*one of: .*openai"):
+        provider_for("together", "Qwen/Qwen3-VL-8B-Instruct", {"together": "http://t/v1"}, secrets)

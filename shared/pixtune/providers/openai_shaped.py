@@ -123,10 +123,11 @@ class OpenAIShapedProvider:
                     return file.id
             # A retry inside the client would send what is left of the stream, and might store the file twice.
             client = self._client.with_options(max_retries=0, timeout=10 * _CREATE_SECONDS)
-            if size <= self.spec.file_bytes:
+            if self.spec.file_bytes is None or self.spec.part_bytes is None or size <= self.spec.file_bytes:
                 return client.files.create(file=(name, content, "text/jsonl"), purpose="fine-tune").id
             upload = client.uploads.create(bytes=size, filename=name, mime_type="text/jsonl", purpose="fine-tune")
-            parts = iter(lambda: content.read(self.spec.part_bytes), b"")
+            part_bytes = self.spec.part_bytes
+            parts = iter(lambda: content.read(part_bytes), b"")
             part_ids = [client.uploads.parts.create(upload.id, data=part).id for part in parts]
             done = client.uploads.complete(upload.id, part_ids=part_ids)
         if done.file is None:
