@@ -21,6 +21,8 @@ from pixtune.settings import Environment
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from pixtune.providers.port import TrainingProvider
+
 logger = Logger(service="promote_model")
 environment = Environment(os.environ)
 secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
@@ -30,11 +32,14 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
     models = ModelsTable(clients.dynamodb(), environment.models_table)
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
-    urls = environment.provider_urls
-    registrar = Registrar(
-        runs, models, artifacts, lambda name, base: provider_for(name, base, urls, secrets.read()), time.time()
-    )
+    urls, limits = environment.provider_urls, environment.limits
+
+    def provider_of(name: str, base_model: str) -> TrainingProvider:
+        return provider_for(name, base_model, urls, secrets.read(), limits)
+
+    registrar = Registrar(runs, models, artifacts, provider_of, time.time())
     promotion = registrar.promote_model(event["run_id"], event["attempt"], event["step"])
-    registrar.end_run(event["run_id"], write_report(event["run_id"], event["attempt"], runs, models, artifacts))
+    report = write_report(event["run_id"], event["attempt"], runs, models, artifacts, limits)
+    registrar.end_run(event["run_id"], report)
     logger.info("promotion", run_id=event["run_id"], **promotion.to_json())
     return {"promoted": promotion.promoted}
