@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -21,8 +22,6 @@ from pixtune.settings import Environment
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from pixtune.providers.port import TrainingProvider
-
 logger = Logger(service="promote_model")
 environment = Environment(os.environ)
 secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
@@ -32,11 +31,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
     models = ModelsTable(clients.dynamodb(), environment.models_table)
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
-    urls, limits = environment.provider_urls, environment.limits
-
-    def provider_of(name: str, base_model: str) -> TrainingProvider:
-        return provider_for(name, base_model, urls, secrets.read(), limits)
-
+    limits = environment.limits
+    provider_of = partial(provider_for, urls=environment.provider_urls, secrets=secrets.read(), limits=limits)
     registrar = Registrar(runs, models, artifacts, provider_of, time.time())
     promotion = registrar.promote_model(event["run_id"], event["attempt"], event["step"])
     report = write_report(event["run_id"], event["attempt"], runs, models, artifacts, limits)
