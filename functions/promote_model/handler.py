@@ -31,11 +31,10 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
     models = ModelsTable(clients.dynamodb(), environment.models_table)
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
-    limits = environment.limits
+    run_id, attempt, limits = event["run_id"], event["attempt"], environment.limits
     provider_of = partial(provider_for, urls=environment.provider_urls, secrets=secrets.read(), limits=limits)
     registrar = Registrar(runs, models, artifacts, provider_of, time.time())
-    promotion = registrar.promote_model(event["run_id"], event["attempt"], event["step"])
-    report = write_report(event["run_id"], event["attempt"], runs, models, artifacts, limits)
-    registrar.end_run(event["run_id"], report)
-    logger.info("promotion", run_id=event["run_id"], **promotion.to_json())
+    promotion = registrar.promote_model(run_id, attempt, event["step"])
+    registrar.end_run(run_id, write_report(run_id, attempt, runs, models, artifacts, limits))
+    logger.info("promotion", run_id=run_id, **promotion.to_json())
     return {"promoted": promotion.promoted}
