@@ -14,10 +14,10 @@ from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.aws.workflow import StepFunctions
 from pixtune.errors import ProviderRefused, ProviderUnavailable
-from pixtune.providers.factory import provider_for
 from pixtune.providers.limits import default_base_model, spec_for
 from pixtune.settings import Environment
 from pixtune.training import sweep
+from pixtune.wiring import provider_for
 
 logger = Logger(service="sweep_runs")
 environment = Environment(os.environ)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -112,7 +112,7 @@ class Artifacts:
         self._client = client
         self.bucket = bucket
 
-    def put_once(self, key: str, body: bytes, content_type: str) -> bool:
+    def put_once(self, key: str, body: bytes | IO[bytes], content_type: str) -> bool:
         """Store `body` unless the key exists. True: stored now; False: it was there already, which is success."""
         try:
             self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
@@ -131,6 +131,19 @@ class Artifacts:
             if _code(error) in _GONE:
                 return None
             raise
+
+    def size(self, key: str) -> int | None:
+        """The object's length in bytes, or None when there is no such object."""
+        try:
+            return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is success. For training files only: all else is kept."""
+        self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def keys(self, prefix: str) -> Iterator[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
