@@ -1,4 +1,4 @@
-"""What goes wrong on the way to Bedrock and S3: botocore's exceptions in, the port's two faults out."""
+"""What goes wrong on the way to Bedrock and S3: botocore's exceptions in, the port's faults out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
-from pixtune.errors import ProviderRefused, ProviderUnavailable
+from pixtune.errors import ProviderRefused, ProviderUnavailable, UploadGone
 
 # Codes that pass with time, whatever status they come with; every 408, 409, 429 and 5xx does too.
 _PASSING = frozenset(
@@ -49,6 +49,8 @@ def faults(doing: str) -> Iterator[None]:
         told = f"bedrock, {doing}: HTTP {status} {code}: {error.response['Error'].get('Message', '')}"
         if code in _PASSING or status in (408, 409, 429) or status >= 500:
             raise ProviderUnavailable(told) from error
+        if code == "NoSuchUpload":
+            raise UploadGone(told, "Begin another upload.") from error
         raise ProviderRefused(told, _FIXES.get(code, "")) from error
     except (ConnectionError, HTTPClientError, IncompleteReadError, ResponseParserError) as error:
         raise ProviderUnavailable(f"bedrock, {doing}: {type(error).__name__}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 
 def _code(error: ClientError) -> str:
@@ -131,6 +132,30 @@ class Artifacts:
             if _code(error) in _GONE:
                 return None
             raise
+
+    def begin_parts(self, key: str, content_type: str) -> str:
+        """Open an upload in parts; answers S3's id of it."""
+        return self._client.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=content_type)["UploadId"]
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> str:
+        """Send one part (5 MiB or more, but for the last), counted from 1; answers its ETag."""
+        return self._client.upload_part(
+            Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body
+        )["ETag"]
+
+    def join_parts(self, key: str, upload_id: str, parts: Sequence[str]) -> None:
+        """Make an object of the parts with these ETags, in this order; one that is there already is success."""
+        listed: list[CompletedPartTypeDef] = [
+            {"PartNumber": number, "ETag": tag} for number, tag in enumerate(parts, start=1)
+        ]
+        try:
+            self._client.complete_multipart_upload(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if _code(error) != "PreconditionFailed":
+                raise
+            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
     def size(self, key: str) -> int | None:
         """The object's length in bytes, or None when there is no such object."""

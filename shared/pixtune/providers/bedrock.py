@@ -39,7 +39,7 @@ from pixtune.training.run import Hyperparameters
 
 TAG = "pixtune"  # the tag `made_by` of every job of ours, besides its run id; the sweep touches no others
 FILES, RESULTS = "training/", "bedrock/"  # where training files lie, and where Bedrock writes a job's metrics
-LEARNING_RATE = 1e-5  # Nova's default; learning_rate_multiplier multiplies it (facts of the model: 1e-6 .. 1e-4)
+_JSONL = "application/jsonl"
 _DEPLOY_SECONDS = 30
 
 _STATES = {
@@ -89,6 +89,9 @@ class Files(Protocol):
     """The artifacts bucket (aws.buckets.Artifacts)."""
 
     def put_once(self, key: str, body: bytes | IO[bytes], content_type: str) -> bool: ...
+    def begin_parts(self, key: str, content_type: str) -> str: ...
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> str: ...
+    def join_parts(self, key: str, upload_id: str, parts: Sequence[str]) -> None: ...
     def get(self, key: str) -> bytes | None: ...
     def size(self, key: str) -> int | None: ...
     def delete(self, key: str) -> None: ...
@@ -164,12 +167,28 @@ class BedrockProvider:
     def upload(self, name: str, content: IO[bytes]) -> str:
         content.seek(0)
         with self._aws.faults(f"uploading {name}"):
-            self._aws.files.put_once(FILES + name, content, "application/jsonl")
+            self._aws.files.put_once(FILES + name, content, _JSONL)
         return self._home.uri(FILES + name)
 
     def find_file(self, name: str, size: int) -> str | None:
         with self._aws.faults(f"looking for {name}"):
             return self._home.uri(FILES + name) if self._aws.files.size(FILES + name) == size else None
+
+    def begin_upload(self, name: str, size: int) -> str:  # noqa: ARG002  # S3 asks for none
+        """Answers `{key}?{S3's id of it}`. An upload never completed expires by the bucket's lifecycle rule."""
+        with self._aws.faults(f"beginning the upload of {name}"):
+            return f"{FILES}{name}?{self._aws.files.begin_parts(FILES + name, _JSONL)}"
+
+    def upload_part(self, upload_id: str, index: int, data: bytes) -> str:
+        key, _, parts_id = upload_id.partition("?")
+        with self._aws.faults(f"sending part {index} of {key}"):
+            return self._aws.files.put_part(key, parts_id, index + 1, data)
+
+    def complete_upload(self, upload_id: str, part_ids: Sequence[str]) -> str:
+        key, _, parts_id = upload_id.partition("?")
+        with self._aws.faults(f"completing {key}"):
+            self._aws.files.join_parts(key, parts_id, part_ids)
+        return self._home.uri(key)
 
     def delete_file(self, file_id: str) -> None:
         with self._aws.faults(f"deleting {file_id}"):
@@ -203,7 +222,7 @@ class BedrockProvider:
 
     def launch(self, request: JobRequest) -> JobView:
         """One create. A job of that name that is there already is this one, asked for before."""
-        hyperparameters = _hyperparameters(request.hyperparameters)
+        hyperparameters = _hyperparameters(request.hyperparameters, self.spec)
         name = _job_prefix(request.run_id) + str(sum(job.state in _DEAD for job in self.find_jobs(request.run_id)))
         validation = {"validationDataConfig": {"validators": [{"s3Uri": request.validation_file}]}}
         tags = [{"key": "run_id", "value": request.run_id}, {"key": "made_by", "value": TAG}]
@@ -401,15 +420,13 @@ def _deployment_name(model_id: str) -> str:
     return f"{TAG}-{sha256(model_id.encode()).hexdigest()[:32]}"
 
 
-def _hyperparameters(asked: Hyperparameters) -> dict[str, str]:
-    """As strings; what is not asked is left out, and Nova's default stands."""
-    if asked.batch_size is not None:
-        raise ProviderRefused("Bedrock takes no batch size for Amazon Nova.", "Leave batch_size out.")
+def _hyperparameters(asked: Hyperparameters, spec: ProviderSpec) -> dict[str, str]:
+    """As strings; what is not asked is left out, and Nova's default stands. A multiplier multiplies that default."""
     values = {}
     if asked.n_epochs is not None:
         values["epochCount"] = str(asked.n_epochs)
-    if asked.learning_rate_multiplier is not None:
-        values["learningRate"] = f"{LEARNING_RATE * asked.learning_rate_multiplier:.9f}".rstrip("0")
+    if asked.learning_rate_multiplier is not None and spec.learning_rate is not None:
+        values["learningRate"] = f"{spec.learning_rate * asked.learning_rate_multiplier:.9f}".rstrip("0")
     return values
 
 
