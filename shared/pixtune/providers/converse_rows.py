@@ -49,11 +49,11 @@ def read_with(read_image: ReadImage) -> ImageSource:
 def _content(row: Row, turn: Turn, source: ImageSource) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     for part in turn.parts:
-        if part.image is None:
-            parts.append({"text": part.text or ""})
-        else:
+        if part.image is not None:
             image = row.images[part.image].image
             parts.append({"image": {"format": image.format, "source": source(image)}})
+        elif part.text and part.text.strip():  # Converse refuses a blank one
+            parts.append({"text": part.text})
     return parts
 
 
