@@ -8,8 +8,8 @@ models. Where moto is wrong about jobs the wire mends it:
 - stopping a job that has ended is a ConflictException (moto makes a completed job a stopped one).
 
 Not mended, and nothing here leans on it: moto knows jobs by name only, not by ARN; its ARNs lack base model and id;
-it names the new model and a failure message from the start, never says `statusDetails`, and counts time without a
-zone.
+it names the new model and a failure message from the start, never says `statusDetails`, counts time
+without a zone, and compares times as text, so that a job of the same day is never "created after".
 """
 
 from __future__ import annotations

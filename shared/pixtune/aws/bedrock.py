@@ -15,6 +15,7 @@ _PASSING = frozenset(
     (
         "ConflictException",
         "InternalServerException",
+        "ModelErrorException",
         "ModelNotReadyException",
         "ModelTimeoutException",
         "ServiceUnavailableException",
@@ -23,6 +24,7 @@ _PASSING = frozenset(
 )
 
 _FIXES = {
+    "AccessDenied": "Check that the function may write training/ in the artifacts bucket (TrainOnBedrock=true).",
     "AccessDeniedException": (
         "Check that this account may use the model in this region (Bedrock console, Model access) and that the "
         "deployment was made with TrainOnBedrock=true."
