@@ -27,6 +27,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         event["upload_id"],
         event["part"],
         Artifacts(clients.s3(), environment.artifacts_bucket),
-        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read()),
+        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), environment.limits),
     )
     return {}
