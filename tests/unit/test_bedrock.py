@@ -35,7 +35,7 @@ from pixtune.providers.bedrock import (
     _model_name,
     metric_points,
 )
-from pixtune.providers.limits import spec_for
+from pixtune.providers.limits import limits_with, spec_for
 from pixtune.providers.port import Activation, JobRequest, JobState, TrainingProvider
 from pixtune.training.run import Hyperparameters
 from pixtune.wiring import provider_for
@@ -592,9 +592,9 @@ def test_a_file_is_written_once_under_its_name(line: Line) -> None:
 
 def test_bedrock_needs_a_home_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    assert provider_for("bedrock", BASE, {"bedrock": f"s3://artifacts?role={ROLE}"}, {})
+    assert provider_for("bedrock", BASE, {"bedrock": f"s3://artifacts?role={ROLE}"}, {}, limits_with())
     with pytest.raises(ProviderRefused, match="has no URL in this deployment"):
-        provider_for("bedrock", BASE, {"bedrock": ""}, {})
+        provider_for("bedrock", BASE, {"bedrock": ""}, {}, limits_with())
     for url in ("https://bedrock.us-east-1.amazonaws.com", "s3://artifacts", "s3://?role=arn:aws:iam::1:role/r"):
         with pytest.raises(ProviderRefused, match="BUCKET"):
-            provider_for("bedrock", BASE, {"bedrock": url}, {})
+            provider_for("bedrock", BASE, {"bedrock": url}, {}, limits_with())
