@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 from pixtune.costs.epochs import auto_epochs
@@ -58,6 +58,9 @@ def _run_problems(training: TrainingSettings, spec: ProviderSpec, today: date) -
                 f"Choose another base model or provider (source: {spec.source(path).where}).",
             )
     asked = training.hyperparameters
+    for name, value in asdict(asked).items():
+        if value is not None and name not in spec.hyperparameters:
+            yield Problem("the run", name, f"{value:g}", "none", "This provider takes none of it; leave it out.")
     for name, value, limits in (
         ("n_epochs", asked.n_epochs, spec.epochs or (1, None)),
         ("batch_size", asked.batch_size, spec.batch_size or (1, None)),
