@@ -32,8 +32,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[2]
 TABLE, BUCKET = "examples", "artifacts"
 STEPS = (
-    "stated_settings", "read_dataset", "lacking", "read_log", "list", "read_cut", "with_class_names", "apply_policy", "split", "version_digest",
-    "take_number", "manifest_of", "store_rows", "store_manifest", "store_card",
+    "stated_settings", "examples_of", "judged_uploads", "lacking", "read_cut", "with_class_names", "apply_policy",
+    "split", "version_digest", "take_number", "manifest_of", "store_rows", "store_card",
 )  # fmt: skip
 
 
@@ -94,7 +94,8 @@ def fill(examples: int) -> None:
 
 
 def measure() -> dict[str, Any]:
-    """Publish in this process; {examples, digest, wall, cpu, base, peak, steps: {name: [wall, cpu, peak]}}; seconds, MB."""
+    """Publish in this process; {examples, repaired, digest, wall, cpu, base, peak, steps: {name: [wall, cpu, peak]}}, in
+    seconds and MB."""
     from tests.fakes.facts import DATASET
 
     from pixtune.aws import clients
