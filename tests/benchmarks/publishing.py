@@ -94,8 +94,7 @@ def fill(examples: int) -> None:
 
 
 def measure() -> dict[str, Any]:
-    """Publish in this process; {examples, repaired, digest, wall, cpu, base, peak, steps: {name: [wall, cpu, peak]}}, in
-    seconds and MB."""
+    """Publish in this process, and tell it in seconds and MB: steps has [wall, cpu, peak] by name."""
     from tests.fakes.facts import DATASET
 
     from pixtune.aws import clients
