@@ -284,7 +284,7 @@ class World:
             raise ProviderJobEnded("the job or a later step failed")
 
     def _record(self, failed: Failed) -> None:
-        record_failure(failed, now=self.now, runs=self.runs, provider_of=lambda _: self.provider)
+        record_failure(failed, now=self.now, runs=self.runs, provider_of=lambda _: self.provider, named=lambda _: ())
 
     def ask(self, key: str) -> None:
         """A request, delivered again until it was answered, and sometimes once more."""
