@@ -20,6 +20,7 @@ PixtuneError
 │   ├── ComplianceFailed      the version breaks its dataset's own policy
 │   ├── DatasetEmpty          no example is ready
 │   ├── ProviderRefused       the provider answered with a terminal refusal
+│   │   └── UploadGone            an upload in parts takes no more of them: expired, cancelled or completed
 │   ├── BudgetExceeded        the month's budget has not enough left for this training
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
@@ -117,6 +118,12 @@ class DatasetEmpty(RunFault):
 
 class ProviderRefused(RunFault):
     code = "provider_refused"
+
+
+class UploadGone(ProviderRefused):
+    """Parts sent so far are lost with it; the file can be sent again in another upload."""
+
+    code = "upload_gone"
 
 
 class BudgetExceeded(RunFault):

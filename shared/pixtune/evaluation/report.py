@@ -237,18 +237,22 @@ def _cost(report: Report) -> str:
     rows = [
         ("estimated training tokens", f"{tokens['mid']:,} ({tokens['low']:,} to {tokens['high']:,})"),
         ("trained tokens, as the provider counts them", "not told" if trained is None else f"{trained:,}"),
-        ("estimated cost, evaluation included", f"${usd['mid']:,.2f} (${usd['low']:,.2f} to ${usd['high']:,.2f})"),
     ]
+    if usd:
+        cost = f"${usd['mid']:,.2f} (${usd['low']:,.2f} to ${usd['high']:,.2f})"
+        rows.append(("estimated cost, evaluation included", cost))
     if trained is not None:
-        spent = trained * report.spec.prices.train / 1_000_000
-        rows.insert(2, ("training cost at these tokens", f"${spent:,.2f}"))
+        if report.spec.prices:
+            spent = trained * report.spec.prices.train / 1_000_000
+            rows.insert(2, ("training cost at these tokens", f"${spent:,.2f}"))
         inside = tokens["low"] <= trained <= tokens["high"]
         off = trained / tokens["mid"] - 1 if tokens["mid"] else 0.0
         where = "inside" if inside else "outside"
         rows.insert(2, ("estimate against provider", f"{off:+.1%} off the middle, {where} the band"))
     notes = "".join(f"<li>{escape(note)}</li>" for note in estimate.get("notes", ()))
     listed = table("", [f'<tr><td>{name}</td><td class="number">{value}</td></tr>' for name, value in rows])
-    dated = f'<p class="quiet">Prices of {escape(str(estimate["price_date"]))}.</p>'
+    told = f"Prices of {escape(str(estimate['price_date']))}." if usd else "The provider publishes no prices."
+    dated = f'<p class="quiet">{told}</p>'
     return f"<h2>Cost</h2>{listed}{dated}" + (f"<ul>{notes}</ul>" if notes else "")
 
 

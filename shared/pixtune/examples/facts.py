@@ -19,6 +19,8 @@ from pixtune.verdicts import Verdict
 
 _SHA256, _DHASH = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{16}")
 _FORMATS = ("jpeg", "png")
+# What a picture's file may carry beside its pixels; none of it reaches a converted picture.
+METADATA = ("exif", "gps", "maker_note", "thumbnail", "xmp", "iptc", "comment", "icc")
 FOLDER = "folder"  # the type of source that an image's own folder is; it never travels, append_rows derives it
 
 
@@ -31,6 +33,7 @@ class ImageData:
     brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex digits. recipe: the recipe's id.
     sharpness: variance of the Laplacian at about 512 pixels. information: entropy of the brightness in bits. None
     for an image from before these were measured; its JSON then lacks them, so that its rows keep their digests.
+    metadata: what the upload carried beside its pixels and the image does not, by the names in METADATA.
     """
 
     sha256: str
@@ -48,6 +51,7 @@ class ImageData:
     recipe: str
     sharpness: float | None = None
     information: float | None = None
+    metadata: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -56,6 +60,7 @@ class ImageData:
 
     def to_json(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["metadata"] = list(self.metadata) or None
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
@@ -71,6 +76,9 @@ class ImageData:
         for name in ("sharpness", "information"):
             if data.get(name) is not None:
                 values[name] = float(data[name])
+        values["metadata"] = tuple(data.get("metadata", ()))
+        if not set(values["metadata"]) <= set(METADATA):
+            raise ValueError(f"Expected names of metadata, found {values['metadata']}")
         image = cls(**values)
         if not (_SHA256.fullmatch(image.sha256) and _DHASH.fullmatch(image.dhash) and image.format in _FORMATS):
             raise ValueError(f"Expected a converted image's hashes and format, found {image}")

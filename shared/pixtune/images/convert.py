@@ -189,6 +189,7 @@ def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: 
         recipe=recipe.id,
         sharpness=sharp,
         information=bits,
+        metadata=header.metadata,
     )
     outcome, code = (Outcome.FIXED, Code.CONVERTED) if repairs else (Outcome.ACCEPTED, Code.OK)
     verdict = Verdict(outcome, code, "; ".join(repairs), warnings=tuple(notes))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from pixtune.costs.epochs import AutoEpochs
 from pixtune.costs.tokens import ImageTokenRule
@@ -18,12 +19,14 @@ _STRICT = {"extra": "forbid"}  # read by pydantic: a misspelt figure is an error
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a figure comes from, and the day it was read there."""
+    """Where a figure comes from, and the day it was read there. verified: False where it is second-hand, inferred or
+    was never tried against the live service."""
 
     __pydantic_config__ = _STRICT
 
     where: str
     read: date
+    verified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,21 @@ class Prices:
     output: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
-    """One provider and base model. Sizes in bytes; ranges inclusive.
+    """One provider and base model. Sizes in bytes; ranges inclusive; None: the provider does not state it.
 
-    file_bytes: in one request; upload_bytes: in parts of at most part_bytes. suffix_characters: inside a regex class.
-    content_skips: what the provider leaves out of training without failing the job. train_until, answer_until: the
-    first day without training, without answers; None: not announced. sources: figure -> where it comes from, with
-    `default` for the rest.
+    adapter: False where rows can be rendered and linted, but no job can be launched yet. row_format, images_as: how a
+    row is written and how it carries its images. roles_alternate: user and assistant strictly in turn, user first,
+    assistant last. content_lists: every message's content has to be a list of parts. modes: empty where not stated.
+    pixels_per_side: of an image. reserved_words: refused in the texts of the roles in reserved_in. content_skips:
+    what the provider leaves out of training without failing the job. file_bytes: in one request; upload_bytes: in
+    parts of at most part_bytes. learning_rate: what the asked multiplier multiplies, where the provider takes a rate
+    and not a multiplier. suffix_characters: inside a regex class. pauses: jobs can be paused and resumed. deploys: a
+    model answers only once deployed, and bills until released. idempotent_create: a create sent twice with one token
+    makes one job. lists_checkpoints: False where only the final model is known. prices: None where not published;
+    estimates then say tokens only. train_until, answer_until: the first day without training, without answers; None:
+    not announced. sources: figure -> where it comes from, with `default` for the rest.
     """
 
     __pydantic_config__ = _STRICT
@@ -52,30 +62,44 @@ class ProviderSpec:
     provider: str
     base_model: str
     title: str
+    adapter: bool
+    row_format: Literal["chat", "converse"]
+    images_as: Literal["data_url", "s3_uri"]
+    roles_alternate: bool
+    content_lists: bool
     min_rows: int
-    max_rows: int
-    images_per_row: int
-    bytes_per_image: int
+    max_rows: int | None = None
+    validation_rows: int | None = None
+    images_per_row: int | None = None
+    bytes_per_image: int | None = None
+    pixels_per_side: tuple[int, int] | None = None
     formats: tuple[str, ...]
     modes: tuple[str, ...]
     roles: tuple[str, ...]
     reserved_words: tuple[str, ...]
+    reserved_in: tuple[str, ...] = ("system", "user", "assistant")
     content_skips: tuple[str, ...]
-    tokens_per_row: int
-    file_bytes: int
-    upload_bytes: int
-    part_bytes: int
-    epochs: tuple[int, int]
-    batch_size: tuple[int, int]
+    tokens_per_row: int | None = None
+    file_bytes: int | None = None
+    upload_bytes: int | None = None
+    part_bytes: int | None = None
+    epochs: tuple[int, int] | None = None
+    batch_size: tuple[int, int] | None = None
+    learning_rate: float | None = None
+    learning_rate_multiplier: tuple[float, float] | None = None
     suffix_length: int
     suffix_characters: str
     seed: bool
     validation_file: bool
     checkpoints_kept: int
+    lists_checkpoints: bool
+    pauses: bool
+    deploys: bool
+    idempotent_create: bool
     quiet_window_seconds: int
     image_tokens: ImageTokenRule
     auto_epochs: AutoEpochs
-    prices: Prices
+    prices: Prices | None = None
     sources: Mapping[str, Source]
     train_until: date | None = None
     answer_until: date | None = None
@@ -103,7 +127,7 @@ def all_specs() -> Mapping[tuple[str, str], ProviderSpec]:
             for model in table["model"]
         ]
     )
-    figures = {field.name for field in fields(ProviderSpec)} - {"provider", "base_model", "title", "sources"}
+    figures = {field.name for field in fields(ProviderSpec)} - {"provider", "title", "sources"}
     for spec in specs:
         if "default" not in spec.sources or not set(spec.sources) <= figures | {"default"}:
             raise ValueError(

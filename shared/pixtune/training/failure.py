@@ -35,6 +35,7 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
     ),
     "DatasetEmpty": ("dataset_empty", "Upload images with annotations, then ask for a training again."),
     "ProviderRefused": ("provider_refused", "Mend what the provider names, or ask again with another provider."),
+    "UploadGone": ("upload_gone", "The provider gave up an upload that was under way. " + _RESUME),
     "ProviderUnavailable": ("provider_unavailable", "Look at the provider's status page. Then: " + _RESUME),
     "ProviderJobEnded": (
         "provider_job_ended",
