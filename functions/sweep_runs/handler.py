@@ -16,7 +16,6 @@ from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.aws.workflow import StepFunctions
 from pixtune.providers.factory import provider_for
-from pixtune.providers.limits import default_base_model, spec_for
 from pixtune.settings import Environment
 from pixtune.training.sweep import sweep
 
@@ -26,13 +25,14 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 
 def handler(_event: dict[str, Any], _context: object) -> None:
+    urls, limits = environment.provider_urls, environment.limits
     done = sweep(
         now=time.time(),
         runs=RunsTable(clients.dynamodb(), environment.runs_table),
         workflow=StepFunctions(clients.stepfunctions(), environment.state_machine_arn),
-        connect=partial(provider_for, urls=environment.provider_urls, secrets=secrets.read()),
+        connect=partial(provider_for, urls=urls, secrets=secrets.read(), limits=limits),
         named=ModelsTable(clients.dynamodb(), environment.models_table).named,
-        providers=[name for name, url in environment.provider_urls.items() if url],
-        spec_of=lambda name: spec_for(name, default_base_model(name)),
+        providers=[name for name, url in urls.items() if url],
+        limits=limits,
     )
     logger.info("swept", **asdict(done))

@@ -24,6 +24,7 @@ PixtuneError
 │   ├── BudgetExceeded        the month's budget has not enough left for this training
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
+├── LimitsRefused         a deployment's own limits table is wrong
 ├── AliasConflict         an alias is not at the version its mover has seen
 ├── AliasRefused          an alias cannot be moved so; carries what to do
 ├── UnknownModel          a dataset has no model version of that number
@@ -140,6 +141,15 @@ class RunDeadlinePassed(RunFault):
 
 class ProviderUnavailable(PixtuneError):
     """The provider did not answer, answered 5xx or 429: worth another try, later."""
+
+
+class LimitsRefused(PixtuneError):
+    """A table of limits cannot be used; `faults` has one line for each row and figure that is wrong."""
+
+    def __init__(self, name: str, faults: list[str]) -> None:
+        listed = "\n".join(f"- {fault}" for fault in faults)
+        super().__init__(f"{name} has {len(faults)} problem(s):\n{listed}")
+        self.faults = faults
 
 
 class AliasConflict(PixtuneError):

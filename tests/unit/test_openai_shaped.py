@@ -17,7 +17,7 @@ from tests.fakes.versions import JPEG, row
 
 from pixtune.errors import ProviderRefused, ProviderUnavailable, UploadGone
 from pixtune.providers.factory import provider_for
-from pixtune.providers.limits import spec_for
+from pixtune.providers.limits import limits_with, spec_for
 from pixtune.providers.openai_shaped import OpenAIShapedProvider, result_points
 from pixtune.providers.port import Activation, JobRequest, JobState, TrainingProvider
 from pixtune.training.run import Hyperparameters
@@ -461,12 +461,12 @@ def test_a_rate_limit_while_answering_is_waited_out() -> None:
 
 def test_a_provider_needs_a_url_a_key_and_limits() -> None:
     urls, secrets = {"openai": "http://o/v1", "azure": ""}, {"openai": {"api_key": "k"}}
-    assert provider_for("openai", SPEC.base_model, urls, secrets)
+    assert provider_for("openai", SPEC.base_model, urls, secrets, limits_with())
     with pytest.raises(ProviderRefused, match="Available: openai"):
-        provider_for("local", "local-vision-1", urls, secrets)
+        provider_for("local", "local-vision-1", urls, secrets, limits_with())
     with pytest.raises(ProviderRefused, match="api_key"):
-        provider_for("openai", SPEC.base_model, urls, {})
+        provider_for("openai", SPEC.base_model, urls, {}, limits_with())
     with pytest.raises(ProviderRefused, match="gpt-4o-2024-08-06"):
-        provider_for("openai", "gpt-9", urls, secrets)
+        provider_for("openai", "gpt-9", urls, secrets, limits_with())
     with pytest.raises(ProviderRefused, match=r"data lint.*one of: .*openai"):
-        provider_for("together", "Qwen/Qwen3-VL-8B-Instruct", {"together": "http://t/v1"}, secrets)
+        provider_for("together", "Qwen/Qwen3-VL-8B-Instruct", {"together": "http://t/v1"}, secrets, limits_with())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pixtune.errors import ProviderRefused, ProviderUnavailable
-from pixtune.providers.limits import ProviderSpec
+from pixtune.providers.limits import Limits
 from pixtune.providers.port import JobState, JobView, TrainingProvider
 from pixtune.training.failure import Failed, record_failure
 from pixtune.training.ports import TrainingRuns, Workflow
@@ -38,10 +38,9 @@ def sweep(
     connect: Callable[[str, str], TrainingProvider],
     named: Named,
     providers: Iterable[str],
-    spec_of: Callable[[str], ProviderSpec],
+    limits: Limits,
 ) -> Swept:
-    """Mend everything once. connect: the provider of this name, for a base model. spec_of: of a provider's name, for
-    the base model it trains by default."""
+    """Mend everything once. connect: the provider of this name, for a base model."""
 
     def provider_of(run: Run) -> TrainingProvider:
         return connect(run.settings.provider, run.settings.base_model)
@@ -53,8 +52,8 @@ def sweep(
     left_out = {}
     for name in providers:
         try:
-            spec = spec_of(name)
-            provider, window = connect(name, spec.base_model), spec.quiet_window_seconds
+            model = limits.default_base_model(name)
+            provider, window = connect(name, model), limits.spec(name, model).quiet_window_seconds
             strays = cancel_strays(now=now, window=window, runs=runs, provider=provider)
             cancelled += [job.job_id for job in strays]
         except (ProviderUnavailable, ProviderRefused) as error:
