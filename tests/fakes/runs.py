@@ -55,8 +55,8 @@ class FakeRuns:
     def checkpoints(self, run_id: str) -> Sequence[Checkpoint]:
         return [saved for (owner, _), saved in sorted(self.saved_checkpoints.items()) if owner == run_id]
 
-    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
-        return [point for (owner, _), point in sorted(self.points.items()) if owner == run_id]
+    def metrics(self, run_id: str, after: int = -1) -> Sequence[Mapping[str, float]]:
+        return [point for (owner, step), point in sorted(self.points.items()) if owner == run_id and step > after]
 
     def last_metric_step(self, run_id: str) -> int:
         return max((step for owner, step in self.points if owner == run_id), default=-1)

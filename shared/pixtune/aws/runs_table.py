@@ -134,8 +134,14 @@ class RunsTable:
     def checkpoints(self, run_id: str) -> Sequence[Checkpoint]:
         return [Checkpoint.from_json(item) for item in self._under(run_id, "CHECKPOINT#")]
 
-    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
-        return [item["point"] for item in self._under(run_id, "METRIC#")]
+    def metrics(self, run_id: str, after: int = -1) -> Sequence[Mapping[str, float]]:
+        where = self._where("pk", f"RUN#{run_id}", "METRIC#")
+        where["KeyConditionExpression"] = "#hash = :hash AND sk BETWEEN :prefix AND :last"
+        where["ExpressionAttributeValues"] |= {
+            ":prefix": to_attribute(f"METRIC#{after + 1:08d}"),
+            ":last": to_attribute("METRIC#99999999"),
+        }
+        return [item["point"] for item in self._pages(ConsistentRead=True, **where)]
 
     def last_metric_step(self, run_id: str) -> int:
         newest = self._client.query(

@@ -33,8 +33,8 @@ class Runs(Protocol):
         """Store metric points; each has "step"; a repeated step replaces."""
         ...
 
-    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
-        """In order of step."""
+    def metrics(self, run_id: str, after: int = -1) -> Sequence[Mapping[str, float]]:
+        """In order of step; only those of steps after this one."""
         ...
 
 
