@@ -304,7 +304,12 @@ def test_events_checkpoints_and_metrics_of_a_run_are_lists(api: World) -> None:
     assert api("GET", f"{path}/checkpoints").body["items"][0]["score"] == 0.75
     assert api("GET", f"{path}/metrics").body["items"] == [{"step": 1, "train_loss": 2.5}]
     (event,) = api("GET", f"{path}/events").body["items"]
-    assert event == {"at": "2027-01-15T08:00:00.250Z", "name": "job-created", "text": "The provider has it."}
+    assert event == {
+        "at": "2027-01-15T08:00:00.250Z",
+        "level": "info",
+        "name": "job-created",
+        "text": "The provider has it.",
+    }
     for below in ("", "/events", "/checkpoints", "/metrics"):
         assert_problem(api("GET", f"/v1/runs/run_nobody{below}"), 404, "run_unknown")
 
