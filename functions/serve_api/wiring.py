@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
 from dataset_routes import DatasetRoutes
+from following_routes import FollowingRoutes
 from model_routes import ModelRoutes
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts, Uploads
@@ -32,23 +33,27 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
     examples = ExamplesTable(database, environment.examples_table)
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
     datasets = DatasetRoutes(app, examples, Uploads(clients.s3(), environment.uploads_bucket), artifacts)
+    table = RunsTable(database, environment.runs_table)
+    workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
     runs = RunRoutes(
         app,
-        RunsTable(database, environment.runs_table),
+        table,
         RequestsTable(database, environment.requests_table, environment.runs_table),
-        StepFunctions(clients.stepfunctions(), environment.state_machine_arn),
+        workflow,
         # Asked when needed: reading the limits takes pydantic, which most requests do without.
         Defaults(environment.default_provider, lambda name: limits_of(environment).default_base_model(name)),
     )
+    following = FollowingRoutes(app, table, workflow, partial(limits_of, environment))
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))
     providers = ProviderRoutes(app, environment, partial(_provider, environment), examples, artifacts)
-    serve(app, [*datasets.endpoints(), *runs.endpoints(), *models.endpoints(), *providers.endpoints()], logger)
+    routes = (datasets, runs, following, models, providers)
+    serve(app, [endpoint for each in routes for endpoint in each.endpoints()], logger)
     return app
 
 
 def _provider(environment: Environment, name: str, base_model: str) -> TrainingProvider:
     from pixtune.aws.secrets import ProviderSecrets
-    from pixtune.providers.factory import provider_for
+    from pixtune.wiring import provider_for
 
     secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
     return provider_for(name, base_model, environment.provider_urls, secrets.read(), environment.limits)
