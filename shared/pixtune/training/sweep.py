@@ -3,16 +3,30 @@ and cancelled strays out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pixtune.providers.port import JobState, JobView, TrainingProvider
+from pixtune.training.approval import answer_decided
 from pixtune.training.failure import Failed, record_failure
+from pixtune.training.live_jobs import count_out
 from pixtune.training.ports import TrainingRuns, Workflow
 from pixtune.training.run import Run, RunStatus
 
 _UNSTARTED_SECONDS = 120  # from writing a run to starting its execution takes milliseconds
 
 _LOOK_BACK_SECONDS = 60 * 24 * 3600  # longer than any job runs
+
+
+def mend(
+    *, now: float, runs: TrainingRuns, workflow: Workflow, provider_named: Callable[[str, str], TrainingProvider]
+) -> Mapping[str, Sequence[str]]:
+    """All that is mended of runs, by what was done: the ids of the runs that each was done for."""
+    return {
+        "started": start_unstarted(now=now, runs=runs, workflow=workflow),
+        "settled": settle_ended(now=now, runs=runs, workflow=workflow, provider_named=provider_named),
+        "answered": answer_decided(runs, workflow),
+        "counted_out": count_out(now=now, runs=runs, provider_named=provider_named),
+    }
 
 
 def start_unstarted(*, now: float, runs: TrainingRuns, workflow: Workflow) -> Sequence[str]:
