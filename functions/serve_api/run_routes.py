@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from pixtune.training.order import Defaults
     from pixtune.training.run import Run
 
-# What only the machinery needs; `task_token` would let its holder steer the execution.
-_INTERNAL = frozenset({"request_key", "fence", "intent_at", "turn", "task_token"})
+# What only the machinery needs; a token would let its holder steer the execution.
+_INTERNAL = frozenset(
+    {"request_key", "fence", "intent_at", "turn", "task_token", "approval_token", "reserved_attempt"}
+)
 _TIMES = ("requested_at", "deadline_at", "ended_at")
 
 

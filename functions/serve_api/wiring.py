@@ -5,6 +5,7 @@ from __future__ import annotations
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
+from approval_routes import ApprovalRoutes
 from dataset_routes import DatasetRoutes
 from model_routes import ModelRoutes
 from pixtune.aws import clients
@@ -30,13 +31,16 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         Uploads(clients.s3(), environment.uploads_bucket),
         Artifacts(clients.s3(), environment.artifacts_bucket),
     )
+    runs_table = RunsTable(database, environment.runs_table)
+    workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
     runs = RunRoutes(
         app,
-        RunsTable(database, environment.runs_table),
+        runs_table,
         RequestsTable(database, environment.requests_table, environment.runs_table),
-        StepFunctions(clients.stepfunctions(), environment.state_machine_arn),
+        workflow,
         Defaults(environment.default_provider, default_base_model),
     )
+    approvals = ApprovalRoutes(app, runs_table, workflow)
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))
-    serve(app, [*datasets.endpoints(), *runs.endpoints(), *models.endpoints()], logger)
+    serve(app, [*datasets.endpoints(), *runs.endpoints(), *approvals.endpoints(), *models.endpoints()], logger)
     return app

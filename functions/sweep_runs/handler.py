@@ -28,7 +28,7 @@ def handler(_event: dict[str, Any], _context: object) -> None:
     now, runs = time.time(), RunsTable(clients.dynamodb(), environment.runs_table)
     workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
     provider = partial(provider_for, urls=environment.provider_urls, secrets=secrets.read())
-    logger.info("mended", **sweep.mend(now=now, runs=runs, workflow=workflow, provider_named=provider))
+    logger.info("mended", run_ids=sweep.mend(now=now, runs=runs, workflow=workflow, provider_named=provider))
     for name in (name for name, url in environment.provider_urls.items() if url):
         try:
             model = default_base_model(name)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pixtune.events.announced import (
     AliasMoved,
+    ApprovalRequested,
     CheckpointRecorded,
     DatasetPublished,
     ExampleChanged,
@@ -93,6 +94,30 @@ def events_for(change: ItemChange) -> list[CloudEvent]:
 
 
 def _run(old: Item | None, new: Item) -> Said:
+    return [*_run_status(old, new), *_run_approval(old, new)]
+
+
+def _run_approval(old: Item | None, new: Item) -> Said:
+    approval = new.get("approval")
+    if not approval or approval["state"] != "asked" or (old or {}).get("approval") == approval:
+        return []
+    run = Run.from_json(new)
+    dollars = (run.estimate or {}).get("usd") or {}
+    data = ApprovalRequested(
+        run_id=run.run_id,
+        dataset=run.dataset,
+        attempt=run.attempt,
+        provider=run.settings.provider,
+        base_model=run.settings.base_model,
+        version=run.version,
+        usd_low=dollars.get("low"),
+        usd_mid=dollars.get("mid"),
+        usd_high=approval["usd"],
+    )
+    return [("pixtune.run.approval_requested.v1", f"run/{run.run_id}", data)]
+
+
+def _run_status(old: Item | None, new: Item) -> Said:
     if old is not None and (old["status"], old["attempt"]) == (new["status"], new["attempt"]):
         return []
     run = Run.from_json(new)

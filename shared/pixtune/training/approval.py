@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pixtune.errors import ApprovalDenied, ApprovalNotAwaited, FenceLost, RunEnded
-from pixtune.training.budget import Budget, priced, strictest
+from pixtune.training.budget import Budget, check_run_budget, priced, strictest
 from pixtune.training.ports import TrainingRuns, Workflow
 from pixtune.training.run import Run, RunEvent
 
@@ -54,6 +54,13 @@ def needs_approval(run: Run, budget: Budget) -> bool:
     dollars = priced(run.estimate)
     given = approval_of(run)
     return (dollars is None or dollars >= threshold) and not (given and given.covers(run))
+
+
+def permission(run: Run, budget: Budget, timeout_seconds: int) -> dict[str, Any]:
+    """What the state machine is told of a run that has its estimate. Raises BudgetExceeded when it may cost more than
+    one training may: then nobody has to be asked."""
+    check_run_budget(priced(run.estimate), run.settings.terms, budget)
+    return {"needs_approval": needs_approval(run, budget), "approval_seconds": timeout_seconds}
 
 
 def refuse_unapproved(run: Run, budget: Budget) -> None:
