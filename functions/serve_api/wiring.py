@@ -15,7 +15,6 @@ from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.workflow import StepFunctions
-from pixtune.providers.limits import default_base_model
 from pixtune.settings import Environment
 from pixtune.training.order import Defaults
 from routes import serve
@@ -38,7 +37,7 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         runs_table,
         RequestsTable(database, environment.requests_table, environment.runs_table),
         workflow,
-        Defaults(environment.default_provider, default_base_model),
+        Defaults(environment.default_provider, environment.limits.default_base_model),
     )
     approvals = ApprovalRoutes(app, runs_table, workflow)
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))

@@ -16,7 +16,7 @@ from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import DatasetNotReady
 from pixtune.examples.annotation import Part, Turn
 from pixtune.examples.rows import Row
-from pixtune.providers.limits import all_specs, spec_for
+from pixtune.providers.limits import all_specs, limits_with, spec_for
 from pixtune.providers.readiness import problems
 from pixtune.training.readiness import check_readiness
 from pixtune.training.run import Hyperparameters, Run, TrainingSettings
@@ -78,7 +78,7 @@ def test_a_ready_version_leaves_its_estimate_on_the_run() -> None:
     artifacts, runs = KeptArtifacts(), FakeRuns()
     manifest = store_version(artifacts, {"train": GOOD, "test": [row("t1")]})
     runs.records["run_1"] = run_of(manifest.key)
-    check_readiness("run_1", runs, artifacts, AnsweringProvider(), TODAY)
+    check_readiness("run_1", runs, artifacts, AnsweringProvider(), limits_with(), TODAY)
     cost = runs.get("run_1").estimate
     assert cost is not None
     assert cost["usd"]["low"] <= cost["usd"]["mid"] <= cost["usd"]["high"]
@@ -91,13 +91,13 @@ def test_the_providers_own_date_counts_before_the_tables() -> None:
     artifacts, runs = KeptArtifacts(), FakeRuns()
     runs.records["run_1"] = run_of(store_version(artifacts, {"train": GOOD}).key)
     soon = AnsweringProvider(retiring={"gpt-4o-2024-08-06": date(2026, 12, 1)})
-    check_readiness("run_1", runs, artifacts, soon, TODAY)
+    check_readiness("run_1", runs, artifacts, soon, limits_with(), TODAY)
     cost = runs.get("run_1").estimate
     assert cost is not None
     assert cost["retires_on"] == "2026-12-01"
     gone = AnsweringProvider(retiring={"gpt-4o-2024-08-06": TODAY})
     with pytest.raises(DatasetNotReady, match="answer_until is 2026-11-22"):
-        check_readiness("run_1", runs, artifacts, gone, TODAY)
+        check_readiness("run_1", runs, artifacts, gone, limits_with(), TODAY)
 
 
 def test_up_to_twenty_problems_are_listed_and_all_are_counted() -> None:
@@ -105,7 +105,7 @@ def test_up_to_twenty_problems_are_listed_and_all_are_counted() -> None:
     bad = [row(f"b{n}", answer=" ") for n in range(30)]
     runs.records["run_1"] = run_of(store_version(artifacts, {"train": bad}).key)
     with pytest.raises(DatasetNotReady) as raised:
-        check_readiness("run_1", runs, artifacts, AnsweringProvider(), TODAY)
+        check_readiness("run_1", runs, artifacts, AnsweringProvider(), limits_with(), TODAY)
     message = str(raised.value)
     assert message.count("\n- ") == 20
     assert "30 problem(s)" in message
@@ -157,7 +157,7 @@ def test_a_provider_without_published_prices_is_estimated_in_tokens_alone() -> N
     artifacts, runs = KeptArtifacts(), FakeRuns()
     training = TrainingSettings("azure", "gpt-4.1-2025-04-14")
     runs.records["run_1"] = run_of(store_version(artifacts, {"train": GOOD}).key, training)
-    check_readiness("run_1", runs, artifacts, AnsweringProvider(), TODAY)
+    check_readiness("run_1", runs, artifacts, AnsweringProvider(), limits_with(), TODAY)
     cost = runs.get("run_1").estimate
     assert cost is not None
     assert cost["usd"] is None

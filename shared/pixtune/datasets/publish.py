@@ -30,7 +30,7 @@ from pixtune.examples.append import segment_key
 from pixtune.examples.overview import all_examples, all_uploads
 from pixtune.examples.ports import Each, Examples, Write, one_by_one
 from pixtune.examples.rows import Row, canonical
-from pixtune.providers.limits import ProviderSpec, spec_for
+from pixtune.providers.limits import Limits, ProviderSpec
 from pixtune.training.ports import Runs
 
 _TRIES = 20
@@ -62,14 +62,14 @@ def publish_dataset(
     artifacts: ArtifactStore,
     now: datetime,
     segment: str,
-    default_base_model: Callable[[str], str],
+    limits: Limits,
     each: Each = one_by_one,
 ) -> Published:
     """Publish the run's dataset as it is now and put the version on the run.
 
-    segment: a new id, should rows have to be appended that the log lacks. default_base_model: a provider's, should
-    the dataset name a provider where the request named none. Raises DatasetEmpty when no example is ready,
-    DatasetNotReady when dataset.toml was refused, and FenceLost when a newer attempt of the run exists.
+    segment: a new id, should rows have to be appended that the log lacks. limits: name a provider's default base
+    model, should the dataset name a provider where the request named none. Raises DatasetEmpty when no example is
+    ready, DatasetNotReady when dataset.toml was refused, and FenceLost when a newer attempt of the run exists.
     """
     run = runs.get(run_id)
     if run.attempt != attempt:
@@ -79,9 +79,9 @@ def publish_dataset(
     runs.update(run_id, {"stage": "PublishDataset"})
 
     def spec_of(own: DatasetSettings) -> ProviderSpec | None:
-        decided = run.settings.decided(own.provider, own.base_model, default_base_model)
+        decided = run.settings.decided(own.provider, own.base_model, limits.default_base_model)
         try:
-            return spec_for(decided.provider, decided.base_model)
+            return limits.spec(decided.provider, decided.base_model)
         except ProviderRefused:
             return None  # CheckReadiness says so; the version is the same without
 
@@ -93,7 +93,7 @@ def publish_dataset(
             "version": manifest.version,
             "version_digest": manifest.digest,
             "manifest_key": manifest.key,
-            "settings": run.settings.decided(own.provider, own.base_model, default_base_model).to_json(),
+            "settings": run.settings.decided(own.provider, own.base_model, limits.default_base_model).to_json(),
         },
     )
     return Published(manifest.version, manifest.digest, repaired)

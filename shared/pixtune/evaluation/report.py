@@ -15,7 +15,7 @@ from pixtune.evaluation.choice import RULE
 from pixtune.evaluation.judge import kept_evaluation
 from pixtune.evaluation.scoring import Answer, Evaluation, interval, mean_f1, share_exact
 from pixtune.pages.page import bar, page, picture, table, tile, when
-from pixtune.providers.limits import ProviderSpec, spec_for
+from pixtune.providers.limits import Limits, ProviderSpec
 from pixtune.registry.models import ModelVersion
 from pixtune.registry.ports import Models
 from pixtune.training.ports import ArtifactStore, Runs
@@ -46,7 +46,9 @@ class Report:
         return self.evaluations.get(0)
 
 
-def write_report(run_id: str, attempt: int, runs: Runs, models: Models, artifacts: ArtifactStore) -> str:
+def write_report(
+    run_id: str, attempt: int, runs: Runs, models: Models, artifacts: ArtifactStore, limits: Limits
+) -> str:
     """Store the page at `reports/{run_id}/{attempt}.html`, once; answers that key."""
     run = runs.get(run_id)
     model = models.model(run.dataset, run.model_version) if run.model_version else None
@@ -62,7 +64,7 @@ def write_report(run_id: str, attempt: int, runs: Runs, models: Models, artifact
         run,
         read_manifest(artifacts, run.manifest_key),
         model,
-        spec_for(run.settings.provider, run.settings.base_model),
+        limits.spec(run.settings.provider, run.settings.base_model),
         checkpoints,
         runs.metrics(run_id),
         evaluations,

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pixtune.errors import ProviderRefused, ProviderUnavailable
-from pixtune.providers.limits import spec_for
 from pixtune.providers.port import TrainingProvider
 from pixtune.training.ports import TrainingRuns
 from pixtune.training.run import Run
@@ -16,13 +15,13 @@ from pixtune.training.run import Run
 def count_out(
     *,
     now: float,
-    window: float | None = None,
+    window_of: Callable[[str, str], float],
     runs: TrainingRuns,
     provider_named: Callable[[str, str], TrainingProvider],
 ) -> Sequence[str]:
     """Count out every ended run whose provider job has ended too, or of which no job has appeared within the quiet
-    window (seconds; None: what the table of limits says of each). provider_named: by its name and base model. A
-    provider that does not answer leaves the count as it is: rather one launch too few than one too many."""
+    window. window_of, provider_named: by a provider's name and base model; the window in seconds. A provider that
+    does not answer leaves the count as it is: rather one launch too few than one too many."""
     counted_out = []
     for run_id in sorted(runs.live_jobs()):
         run = runs.get(run_id)
@@ -30,8 +29,7 @@ def count_out(
             continue
         asked = run.settings.provider, run.settings.base_model
         try:
-            quiet = spec_for(*asked).quiet_window_seconds if window is None else window
-            if not may_run(run, provider_named(*asked), quiet, now):
+            if not may_run(run, provider_named(*asked), window_of(*asked), now):
                 runs.no_job_runs(run_id, run.attempt)
                 counted_out.append(run_id)
         except (ProviderUnavailable, ProviderRefused):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pixtune.providers.limits import Limits
 from pixtune.providers.port import JobState, JobView, TrainingProvider
 from pixtune.training.approval import answer_decided
 from pixtune.training.failure import Failed, record_failure
@@ -18,14 +19,23 @@ _LOOK_BACK_SECONDS = 60 * 24 * 3600  # longer than any job runs
 
 
 def mend(
-    *, now: float, runs: TrainingRuns, workflow: Workflow, provider_named: Callable[[str, str], TrainingProvider]
+    *,
+    now: float,
+    runs: TrainingRuns,
+    workflow: Workflow,
+    provider_named: Callable[[str, str], TrainingProvider],
+    limits: Limits,
 ) -> Mapping[str, Sequence[str]]:
     """All that is mended of runs, by what was done: the ids of the runs that each was done for."""
+
+    def window_of(provider: str, base_model: str) -> float:
+        return limits.spec(provider, base_model).quiet_window_seconds
+
     return {
         "started": start_unstarted(now=now, runs=runs, workflow=workflow),
         "settled": settle_ended(now=now, runs=runs, workflow=workflow, provider_named=provider_named),
         "answered": answer_decided(runs, workflow),
-        "counted_out": count_out(now=now, runs=runs, provider_named=provider_named),
+        "counted_out": count_out(now=now, window_of=window_of, runs=runs, provider_named=provider_named),
     }
 
 
