@@ -132,7 +132,9 @@ def test_a_denial_fails_the_task_charges_nothing_and_a_resumed_run_asks_again() 
         desk.launch()
     desk.fail()
     assert (desk.run.status, desk.run.failure and desk.run.failure.code) == (RunStatus.FAILED, "approval_denied")
-    assert (desk.runs.reserved, desk.runs.live_jobs(), desk.provider.launches) == ({}, set(), [])
+    assert not desk.runs.reserved
+    assert not desk.runs.live_jobs()
+    assert not desk.provider.launches
     resume("run_1", now=50.0, runs=desk.runs, workflow=desk.workflow)
     assert needs_approval(desk.run, ABOVE_FIVE)
     with pytest.raises(ApprovalNotAwaited):  # of the first attempt
@@ -184,7 +186,8 @@ def test_an_approval_is_for_what_was_shown_and_what_costs_more_is_asked_again(ch
 
 def test_asking_twice_for_one_task_is_one_question_and_brings_the_answer_that_was_lost() -> None:
     desk = Desk()
-    desk.ask(), desk.ask()
+    desk.ask()
+    desk.ask()
     assert [event.name for event in desk.runs.events("run_1")] == ["approval-requested"]
     desk.say("approved")
     desk.workflow.answers.clear()  # the process died before it could answer the task

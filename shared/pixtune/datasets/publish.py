@@ -18,6 +18,7 @@ from pixtune.datasets.class_names import with_class_names
 from pixtune.datasets.cut import read_cut
 from pixtune.datasets.manifest import manifest_of
 from pixtune.datasets.numbering import take_number, version_digest
+from pixtune.datasets.reading import read_manifest
 from pixtune.datasets.reject_setting import apply_policy
 from pixtune.datasets.row_log import read_log
 from pixtune.datasets.settings import read_class_names, recipe_of, stated_settings
@@ -27,7 +28,7 @@ from pixtune.datasets.version import DatasetSettings, Manifest
 from pixtune.errors import DatasetEmpty, DatasetNotReady, FenceLost, ProviderRefused
 from pixtune.examples import places
 from pixtune.examples.append import segment_key
-from pixtune.examples.overview import all_examples, all_uploads
+from pixtune.examples.overview import all_examples, all_uploads, versions
 from pixtune.examples.ports import Each, Examples, Write, one_by_one
 from pixtune.examples.rows import Row, canonical
 from pixtune.providers.limits import Limits, ProviderSpec
@@ -65,11 +66,12 @@ def publish_dataset(
     limits: Limits,
     each: Each = one_by_one,
 ) -> Published:
-    """Publish the run's dataset as it is now and put the version on the run.
+    """Publish the run's dataset as it is now, or adopt the version that its request names, and put it on the run.
 
     segment: a new id, should rows have to be appended that the log lacks. limits: name a provider's default base
     model, should the dataset name a provider where the request named none. Raises DatasetEmpty when no example is
-    ready, DatasetNotReady when dataset.toml was refused, and FenceLost when a newer attempt of the run exists.
+    ready, DatasetNotReady when dataset.toml was refused or there is no version of that number, and FenceLost when a
+    newer attempt of the run exists.
     """
     run = runs.get(run_id)
     if run.attempt != attempt:
@@ -85,7 +87,11 @@ def publish_dataset(
         except ProviderRefused:
             return None  # CheckReadiness says so; the version is the same without
 
-    manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each, spec_of)
+    named = run.settings.version
+    if named is None:
+        manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each, spec_of)
+    else:
+        manifest, repaired = published_version(run.dataset, named, table, artifacts), 0
     own = manifest.settings
     runs.update(
         run_id,
@@ -97,6 +103,16 @@ def publish_dataset(
         },
     )
     return Published(manifest.version, manifest.digest, repaired)
+
+
+def published_version(dataset: str, version: int, table: Examples, artifacts: ArtifactStore) -> Manifest:
+    """A version as it was published, however the dataset has changed since. Raises DatasetNotReady when there is none
+    of that number."""
+    known = {int(found["version"]): str(found["manifest_key"]) for found in versions(table, dataset)}
+    if version not in known:
+        listed = ", ".join(map(str, sorted(known))) or "none"
+        raise DatasetNotReady(f"{dataset!r} has no version {version}.", f"Its published versions: {listed}.")
+    return read_manifest(artifacts, known[version])
 
 
 def publish(
