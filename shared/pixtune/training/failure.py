@@ -156,7 +156,8 @@ def record_failure(
         }
         if fate.job is not None:
             changes |= {"provider_job_id": fate.job.job_id, "provider_status": fate.job.state.value}
-        never_made = run.provider_job_id is None and run.intent_at is None
+        # What an earlier attempt was charged was for a job that it made.
+        never_made = run.provider_job_id is None and run.intent_at is None and run.reserved_attempt == run.attempt
         settled = runs.settle(run.run_id, changes, fence=run.fence, release=never_made, job_may_run=fate.may_cost)
         if settled:
             runs.add_event(run.run_id, RunEvent(now, f"run-{changes['status']}", f"{failure.code}: {failure.cause}"))
