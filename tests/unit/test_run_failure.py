@@ -194,7 +194,14 @@ def test_a_launch_under_way_while_the_run_is_settled_cannot_write_any_more() -> 
 
 @pytest.mark.parametrize(
     ("cause", "said"),
-    [("plain text", "plain text"), ("{broken", "{broken"), ('["a"]', '["a"]'), (lambda_cause("X", "why"), "why")],
+    [
+        ("plain text", "plain text"),
+        ("{broken", "{broken"),
+        ('["a"]', '["a"]'),
+        (lambda_cause("X", "why"), "why"),
+        ('{"errorMessage": "HTTP 503: \\"busy\\"", "errorType": "Provid', 'HTTP 503: "busy"'),
+        ('{"errorMessage": "HTTP 503 \\u00e', "HTTP 503 "),
+    ],
 )
 def test_a_cause_is_read_for_people(cause: str, said: str) -> None:
     assert read_cause(cause) == said

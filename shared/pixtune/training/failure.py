@@ -4,6 +4,7 @@ do out."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,6 +35,7 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
     ),
     "DatasetEmpty": ("dataset_empty", "Upload images with annotations, then ask for a training again."),
     "ProviderRefused": ("provider_refused", "Mend what the provider names, or ask again with another provider."),
+    "UploadGone": ("upload_gone", "Look at the provider's status page. Then: " + _RESUME),
     "ProviderUnavailable": ("provider_unavailable", "Look at the provider's status page. Then: " + _RESUME),
     "ProviderJobEnded": (
         "provider_job_ended",
@@ -59,9 +61,12 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
     "Lambda.Unknown": ("function_died", _READ_LOG),
     "Runtime.ExitError": ("function_died", _READ_LOG),
     "Lambda.TooManyRequestsException": ("functions_throttled", "Raise the account's Lambda concurrency. " + _RESUME),
+    "States.ExceedToleratedFailureThreshold": ("upload_failed", "Read the log of upload_part. " + _RESUME),
+    "States.ItemReaderFailed": ("workflow_fault", _READ_LOG),
     "ABORTED": ("run_aborted", "Somebody stopped the execution. " + _RESUME),
     "TIMED_OUT": ("execution_timed_out", _RESUME),
 }
+_MESSAGE = re.compile(r'\{"errorMessage": ("(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])*)')
 _UNKNOWN = ("internal_error", "This is a fault of pixtune's own. " + _READ_LOG)
 
 
@@ -93,11 +98,12 @@ def failed_of(event: Mapping[str, Any]) -> Failed | None:
 
 
 def read_cause(cause: str) -> str:
-    """What a person should read of a cause: of a failed Lambda's JSON the message, else the text."""
+    """What a person should read of a cause: of a failed Lambda's JSON, also cut short, the message; else the text."""
     try:
         parsed = json.loads(cause)
     except ValueError:
-        return cause[:_CAUSE_CHARACTERS]
+        message = _MESSAGE.match(cause)
+        return json.loads(message[1] + '"', strict=False) if message else cause[:_CAUSE_CHARACTERS]
     if isinstance(parsed, dict) and parsed.get("errorMessage"):
         return str(parsed["errorMessage"])[:_CAUSE_CHARACTERS]
     return cause[:_CAUSE_CHARACTERS]
