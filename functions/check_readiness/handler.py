@@ -33,8 +33,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     asked, limits = runs.get(event["run_id"]).settings, environment.limits
     provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits)
     predictor = predictor_of(environment.skip_predictor, environment.artifacts_bucket)
-    today = datetime.now(UTC).date()
-    cost = check_readiness(event["run_id"], runs, artifacts, provider, limits, today, predictor, in_threads)
+    today, least = datetime.now(UTC).date(), environment.min_model_days
+    cost = check_readiness(event["run_id"], runs, artifacts, provider, limits, today, predictor, in_threads, least)
     answer = permission(runs.get(event["run_id"]), environment.budget, environment.approval_timeout_seconds)
     logger.info("ready", run_id=event["run_id"], estimate=cost.to_json(), **answer)
     return {"ready": True, **answer}

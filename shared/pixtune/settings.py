@@ -145,6 +145,11 @@ class Environment:
         return float(value) if value else None
 
     @property
+    def min_model_days(self) -> int:
+        """How many days a model has to answer to be worth training."""
+        return int(self._get("MIN_MODEL_DAYS"))
+
+    @property
     def approval_timeout_seconds(self) -> int:
         """How long a run waits for approval before that counts as denied."""
         return int(self._get("APPROVAL_TIMEOUT_SECONDS"))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pixtune.costs.calibration import Observation, remembered
 from pixtune.errors import BudgetExceeded, FenceLost, RunEnded, TooManyJobs
 from pixtune.training.run import (
     Charge,
@@ -30,6 +31,7 @@ class FakeRuns:
     reserved: dict[str, float] = field(default_factory=dict)
     jobs: dict[tuple[str, str], str] = field(default_factory=dict)
     with_live_jobs: set[str] = field(default_factory=set)
+    bills: dict[tuple[str, str], list[Observation]] = field(default_factory=dict)
     saved_checkpoints: dict[tuple[str, int], Checkpoint] = field(default_factory=dict)
     points: dict[tuple[str, int], Mapping[str, float]] = field(default_factory=dict)
     saved_events: dict[str, list[RunEvent]] = field(default_factory=dict)
@@ -154,6 +156,12 @@ class FakeRuns:
         run = self.records[run_id]
         if run.status.ended and run.attempt == attempt:
             self.with_live_jobs.discard(run_id)
+
+    def observations(self, provider: str, base_model: str) -> Sequence[Observation]:
+        return self.bills.get((provider, base_model), [])
+
+    def observe(self, provider: str, base_model: str, bill: Observation) -> None:
+        self.bills[provider, base_model] = remembered(self.observations(provider, base_model), bill)
 
     def put_checkpoint(self, checkpoint: Checkpoint) -> None:
         self.saved_checkpoints[checkpoint.run_id, checkpoint.step] = checkpoint

@@ -18,6 +18,7 @@ from tests.integration.tables import make_tables
 from pixtune.aws.items import to_item
 from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
+from pixtune.costs.calibration import Observation
 from pixtune.errors import BudgetExceeded, FenceLost, RunEnded, TooManyJobs
 from pixtune.training.ports import Requests, TrainingRuns
 from pixtune.training.run import Charge, Checkpoint, Hyperparameters, Request, Run, RunStatus, TrainingSettings
@@ -37,7 +38,8 @@ class Store:
         if isinstance(self.runs, FakeRuns):
             self.runs.records[run.run_id] = run
         else:
-            item = to_item(run.to_json() | {"pk": f"RUN#{run.run_id}", "sk": "RUN"})
+            said = {name: value for name, value in run.to_json().items() if value}  # the simulation copies it often
+            item = to_item(said | {"pk": f"RUN#{run.run_id}", "sk": "RUN"})
             boto3.client("dynamodb", region_name="eu-central-1").put_item(TableName="runs", Item=item)
 
     def run(self, run_id: str, dataset: str = "plants") -> Run:
@@ -303,6 +305,17 @@ def _race(store: Store, runs: int, charge: Charge, max_live: int | None) -> None
         reserved = list(pool.map(reserve, range(runs)))
     assert reserved.count(True) == 1
     assert store.runs.live_jobs() == {f"run_{reserved.index(True)}"}
+
+
+def test_the_last_twenty_bills_of_a_base_model_are_remembered_one_for_each_run(store: Store) -> None:
+    assert list(store.runs.observations("local", "tiny")) == []
+    for number in range(25):
+        store.runs.observe("local", "tiny", Observation(f"run_{number}", 100.5, 90 + number))
+    store.runs.observe("local", "tiny", Observation("run_24", 100.5, 50))
+    store.runs.observe("local", "other", Observation("run_1", 1.0, 1))
+    found = store.runs.observations("local", "tiny")
+    assert [bill.run_id for bill in found] == [f"run_{number}" for number in range(5, 25)]
+    assert found[-1] == Observation("run_24", 100.5, 50)
 
 
 def test_only_a_newer_turn_of_the_same_attempt_stores_its_token(store: Store) -> None:

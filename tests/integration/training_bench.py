@@ -94,6 +94,7 @@ def bench(provider: Provider, patch: pytest.MonkeyPatch) -> Iterator[Bench]:
         "MAX_LIVE_JOBS": "",
         "APPROVAL_ABOVE_USD": "",
         "APPROVAL_TIMEOUT_SECONDS": "3600",
+        "MIN_MODEL_DAYS": "60",
     }
     for name, value in variables.items():
         patch.setenv(name, value)

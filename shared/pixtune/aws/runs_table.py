@@ -4,7 +4,8 @@ Items (pk / sk): `RUN#{run_id}` / `RUN`, `CHECKPOINT#{step}`, `METRIC#{step}`, `
 `TRAINING#{id}` / `TRAINING` (who holds it, what it was charged); `JOB#{provider}#{job}` / `JOB`;
 `OPEN#{dataset}#{settings digest}` / `OPEN` (the run that takes in further requests; that run's `open` attribute names
 the item, so both come and go in one transaction); `BUDGET#{month}` / `BUDGET`; `JOBS` / `LIVE` (a set of the runs
-that count as having a live job: a set, not a number, so that adding and taking away twice does no harm).
+that count as having a live job: a set, not a number, so that adding and taking away twice does no harm);
+`BILLS#{provider}#{base model}` / `BILLS` (what the last trainings were billed, beside their estimates).
 Indexes: `by_dataset` (dataset, run_id) and `live` (live, run_id; the attribute is absent once a run has ended).
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from pixtune.aws.items import from_item, to_attribute, to_item
+from pixtune.costs.calibration import Observation, remembered
 from pixtune.errors import BudgetExceeded, FenceLost, RunEnded, TooManyJobs
 from pixtune.training.run import Charge, Checkpoint, Run, RunEvent, RunStatus, open_to_requests
 
@@ -38,6 +40,10 @@ _CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds, full jitter;
 
 def run_key(run_id: str) -> Attributes:
     return to_item({"pk": f"RUN#{run_id}", "sk": "RUN"})
+
+
+def _bills_key(provider: str, base_model: str) -> dict[str, Any]:
+    return {"pk": f"BILLS#{provider}#{base_model}", "sk": "BILLS"}
 
 
 def open_key(dataset: str, settings_digest: str) -> str:
@@ -321,6 +327,23 @@ class RunsTable:
         key = to_item({"pk": f"BUDGET#{month}", "sk": "BUDGET"})
         parts = expression(condition, values, "ADD #reserved :dollars")
         return {"Update": {"TableName": self.table, "Key": key} | parts}
+
+    # bills
+
+    def observations(self, provider: str, base_model: str) -> Sequence[Observation]:
+        item = self._item(_bills_key(provider, base_model))
+        return [Observation(**bill) for bill in item["bills"]] if item else []
+
+    def observe(self, provider: str, base_model: str, bill: Observation) -> None:
+        key = _bills_key(provider, base_model)
+        while True:
+            item = self._item(key)
+            known = [Observation(**one) for one in item["bills"]] if item else []
+            seen = ("#v = :seen", {"seen": item["v"]}) if item else ("attribute_not_exists(pk)", {})
+            bills = [asdict(one) for one in remembered(known, bill)]
+            new = to_item(key | {"bills": bills, "v": int(item["v"]) + 1 if item else 1})
+            if not transact(self._client, [{"Put": {"TableName": self.table, "Item": new} | expression(*seen)}]):
+                return
 
     # what hangs below a run
 

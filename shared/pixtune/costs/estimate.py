@@ -26,7 +26,8 @@ class Estimate:
 
     asked, answered: tokens of the evaluation's questions and answers, over all models evaluated. *_usd: None where
     the provider publishes no prices. priced: the day the prices were read. epochs_asked: whether the number of epochs
-    was asked for, or is the provider's own choice.
+    was asked for, or is the provider's own choice. raw: the training tokens by the rules alone, where `observed`
+    earlier bills have calibrated them (costs.calibration).
     """
 
     provider: str
@@ -40,6 +41,8 @@ class Estimate:
     training_usd: Band | None
     evaluation_usd: Band | None
     priced: date
+    raw: Band | None = None
+    observed: int = 0
 
     @property
     def usd(self) -> Band | None:
@@ -53,6 +56,8 @@ class Estimate:
             "epochs": self.epochs.to_json(),
             "epochs_asked": self.epochs_asked,
             "tokens": self.trained.to_json(),
+            "raw_tokens": (self.raw or self.trained).to_json(),
+            "observed": self.observed,
             "evaluation_tokens": (self.asked + self.answered).to_json(),
             "usd": self.usd and self.usd.to_json(4),
             "training_usd": self.training_usd and self.training_usd.to_json(4),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from pixtune.costs.calibration import Observation
 from pixtune.training.run import Charge, Checkpoint, Request, Run, RunEvent
 
 
@@ -39,7 +40,19 @@ class Runs(Protocol):
         ...
 
 
-class TrainingRuns(Runs, Protocol):
+class Bills(Protocol):
+    """What the last trainings on a base model were billed, beside what was estimated."""
+
+    def observations(self, provider: str, base_model: str) -> Sequence[Observation]:
+        """Oldest first; those that are remembered."""
+        ...
+
+    def observe(self, provider: str, base_model: str, bill: Observation) -> None:
+        """Remember one more; a run's bill takes the place of its earlier one."""
+        ...
+
+
+class TrainingRuns(Runs, Bills, Protocol):
     """Run records as request, launch, polling, failure and the sweep need them."""
 
     def open_run(self, dataset: str, settings_digest: str) -> str | None:

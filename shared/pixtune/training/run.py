@@ -137,6 +137,7 @@ class Run:
     turn, task_token: the polling turn that waits now. promotion: what promote_model decided and why.
     reserved_attempt: the last attempt that reserved the training, and so charged what it was about to start.
     approval, approval_token: whether a person lets it be paid for (training.approval), and the task that waits.
+    reconciled: the provider's bill beside the estimate (training.reconcile).
     """
 
     run_id: str
@@ -175,6 +176,7 @@ class Run:
     ended_at: float | None = None
     approval: Mapping[str, Any] | None = None
     approval_token: str | None = None
+    reconciled: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
