@@ -7,6 +7,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolv
 
 from approval_routes import ApprovalRoutes
 from dataset_routes import DatasetRoutes
+from following_routes import FollowingRoutes
 from model_routes import ModelRoutes
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts, Uploads
@@ -30,16 +31,18 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         Uploads(clients.s3(), environment.uploads_bucket),
         Artifacts(clients.s3(), environment.artifacts_bucket),
     )
-    runs_table = RunsTable(database, environment.runs_table)
+    table = RunsTable(database, environment.runs_table)
     workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
     runs = RunRoutes(
         app,
-        runs_table,
+        table,
         RequestsTable(database, environment.requests_table, environment.runs_table),
         workflow,
         Defaults(environment.default_provider, environment.limits.default_base_model),
     )
-    approvals = ApprovalRoutes(app, runs_table, workflow)
+    following = FollowingRoutes(app, table, workflow, environment.limits)
+    approvals = ApprovalRoutes(app, table, workflow)
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))
-    serve(app, [*datasets.endpoints(), *runs.endpoints(), *approvals.endpoints(), *models.endpoints()], logger)
+    routes = [datasets, runs, following, approvals, models]
+    serve(app, [endpoint for group in routes for endpoint in group.endpoints()], logger)
     return app

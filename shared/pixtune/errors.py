@@ -13,6 +13,7 @@ PixtuneError
 ├── RunEnded              the run has ended already: what comes now changes nothing
 ├── ApprovalNotAwaited    the run does not wait for approval, or was decided about otherwise
 ├── RunNotResumable       the run succeeded or joined another: there is nothing to resume
+├── RunNotPausable        the run has no job that can be paused, or its provider pauses none
 ├── RequestConflict       a request's key came again with another body
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
@@ -86,6 +87,10 @@ class ApprovalNotAwaited(PixtuneError):
 
 class RunNotResumable(PixtuneError):
     """The run did not fail."""
+
+
+class RunNotPausable(PixtuneError):
+    """The run's job cannot be paused or let go on; the message says why."""
 
 
 class RequestConflict(PixtuneError):

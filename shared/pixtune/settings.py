@@ -128,6 +128,11 @@ class Environment:
         return int(self._get("RUN_DEADLINE_SECONDS"))
 
     @property
+    def queue_limit_seconds(self) -> int:
+        """How long a provider job may wait in the provider's queue before it is called stuck."""
+        return int(self._get("QUEUE_LIMIT_SECONDS"))
+
+    @property
     def budget(self) -> Budget:
         """What trainings may cost in this deployment; an empty variable is no limit."""
         from pixtune.training.budget import Budget

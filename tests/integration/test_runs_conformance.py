@@ -310,9 +310,9 @@ def _race(store: Store, runs: int, charge: Charge, max_live: int | None) -> None
 def test_the_last_twenty_bills_of_a_base_model_are_remembered_one_for_each_run(store: Store) -> None:
     assert list(store.runs.observations("local", "tiny")) == []
     for number in range(25):
-        store.runs.observe("local", "tiny", Observation(f"run_{number}", 100.5, 90 + number))
-    store.runs.observe("local", "tiny", Observation("run_24", 100.5, 50))
-    store.runs.observe("local", "other", Observation("run_1", 1.0, 1))
+        store.runs.remember_bill("local", "tiny", Observation(f"run_{number}", 100.5, 90 + number))
+    store.runs.remember_bill("local", "tiny", Observation("run_24", 100.5, 50))
+    store.runs.remember_bill("local", "other", Observation("run_1", 1.0, 1))
     found = store.runs.observations("local", "tiny")
     assert [bill.run_id for bill in found] == [f"run_{number}" for number in range(5, 25)]
     assert found[-1] == Observation("run_24", 100.5, 50)

@@ -63,7 +63,9 @@ class Desk:
 
     def fail(self, error: str = "ApprovalDenied") -> None:
         failed = Failed("run_1", self.run.attempt, error, "Nobody approved.")
-        record_failure(failed, now=40.0, runs=self.runs, provider_of=lambda _: self.provider)
+        record_failure(
+            failed, now=40.0, runs=self.runs, provider_of=lambda _: self.provider, named=lambda *_: frozenset()
+        )
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ class Estimate:
         }
 
 
-def _turns_band(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec: ProviderSpec) -> Band:
+def question_tokens(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec: ProviderSpec) -> Band:
+    """Tokens of some of a row's turns, with the system text they are sent with."""
     system = (row.annotation.system if row.annotation else None) or settings.system or ""
     tokens = text_band(system) + framing_band(len(turns) + bool(system))
     for turn in turns:
@@ -81,7 +82,7 @@ def _turns_band(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec
 
 def training_tokens(row: Row, settings: DatasetSettings, spec: ProviderSpec) -> Band:
     """Tokens of one row as a training line, seen once."""
-    return _turns_band(row, asked_turns(row, settings.prompt), settings, spec)
+    return question_tokens(row, asked_turns(row, settings.prompt), settings, spec)
 
 
 def estimate(
@@ -100,7 +101,7 @@ def estimate(
     asked = answered = ZERO
     for row in tested:
         question, expected = question_and_answer(row, settings.prompt)
-        asked += _turns_band(row, question, settings, spec)
+        asked += question_tokens(row, question, settings, spec)
         answered += Band(1, max(1, text_band(expected).mid), text_bytes(expected) + REPLY_MARGIN)
     asked, answered = asked * models, answered * models
     prices = spec.prices

@@ -29,7 +29,7 @@ def reconcile(run_id: str, runs: BilledRuns) -> Mapping[str, Any] | None:
     if shown["mid"] <= 0 or raw["mid"] <= 0:
         return None
     bill = Observation(run_id, float(raw["mid"]), run.trained_tokens)
-    runs.observe(run.settings.provider, run.settings.base_model, bill)
+    runs.remember_bill(run.settings.provider, run.settings.base_model, bill)
     found = {
         "billed": run.trained_tokens,
         "estimated": shown["mid"],
