@@ -28,6 +28,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     turn = poll(
         **{name: event[name] for name in ("run_id", "attempt", "turn", "task_token")},
         now=time.time(),
+        queue_limit=environment.queue_limit_seconds,
         runs=runs,
         provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
         workflow=StepFunctions(clients.stepfunctions(), environment.state_machine_arn),

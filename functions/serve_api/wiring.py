@@ -6,6 +6,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
 from dataset_routes import DatasetRoutes
+from following_routes import FollowingRoutes
 from model_routes import ModelRoutes
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts, Uploads
@@ -29,13 +30,16 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         Uploads(clients.s3(), environment.uploads_bucket),
         Artifacts(clients.s3(), environment.artifacts_bucket),
     )
+    table = RunsTable(database, environment.runs_table)
+    workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
     runs = RunRoutes(
         app,
-        RunsTable(database, environment.runs_table),
+        table,
         RequestsTable(database, environment.requests_table, environment.runs_table),
-        StepFunctions(clients.stepfunctions(), environment.state_machine_arn),
+        workflow,
         Defaults(environment.default_provider, environment.limits.default_base_model),
     )
+    following = FollowingRoutes(app, table, workflow, environment.limits)
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))
-    serve(app, [*datasets.endpoints(), *runs.endpoints(), *models.endpoints()], logger)
+    serve(app, [*datasets.endpoints(), *runs.endpoints(), *following.endpoints(), *models.endpoints()], logger)
     return app

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pixtune.errors import FenceLost, ProviderRefused, ProviderUnavailable, RunEnded
-from pixtune.providers.port import JobView, TrainingProvider
+from pixtune.providers.port import JobView
 from pixtune.training.launch import adoptable, lives
 from pixtune.training.ports import TrainingRuns
 from pixtune.training.run import Failure, Run, RunEvent, RunStatus
+from pixtune.training.tidying import Named, ProviderOfRun, tidy
 
 _TRIES = 5  # each means that a launch was under way for the same run
 _CAUSE_CHARACTERS = 4_000
@@ -127,12 +128,12 @@ def failure_of(run: Run, failed: Failed, fate: Fate) -> Failure:
 
 
 def record_failure(
-    failed: Failed, *, now: float, runs: TrainingRuns, provider_of: Callable[[Run], TrainingProvider]
+    failed: Failed, *, now: float, runs: TrainingRuns, provider_of: ProviderOfRun, named: Named
 ) -> Failure | None:
-    """End the run as failed (as cancelled when its execution was aborted), and cancel its provider job.
+    """End the run as failed (as cancelled when its execution was aborted), cancel its provider job, and tidy up.
 
     Does nothing to a run that has ended or has a newer attempt, and answers the failure it shows; None when it shows
-    none, or there is no such run.
+    none, or there is no such run. What cannot be tidied up now, or is not for a crash, the sweep does.
     """
     for _ in range(_TRIES):
         try:
@@ -150,17 +151,22 @@ def record_failure(
             "failure": asdict(failure),
             "ended_at": now,
             "task_token": None,
+            # Settled first: whoever activates a model after that sees that the run has ended, and lets it be.
+            "untidy": bool(run.files or run.steps),
         }
         if fate.job is not None:
             changes |= {"provider_job_id": fate.job.job_id, "provider_status": fate.job.state.value}
         never_made = run.provider_job_id is None and run.intent_at is None
         if runs.settle(run.run_id, changes, fence=run.fence, release=never_made):
-            runs.add_event(run.run_id, RunEvent(now, f"run-{changes['status']}", f"{failure.code}: {failure.cause}"))
+            text = f"{failure.code}: {failure.cause}"
+            runs.add_event(run.run_id, RunEvent(now, f"run-{changes['status']}", text, "error"))
+            if changes["untidy"]:
+                tidy(runs.get(run.run_id), now=now, runs=runs, provider_of=provider_of, named=named)
             return failure
     raise FenceLost(f"{failed.run_id}: launches kept taking over while its failure was recorded.")
 
 
-def _end_job(run: Run, provider_of: Callable[[Run], TrainingProvider]) -> Fate:
+def _end_job(run: Run, provider_of: ProviderOfRun) -> Fate:
     """Cancel the run's provider job, if it has or may have one, so that a failed run costs nothing more."""
     if run.provider_job_id is None and run.intent_at is None:
         return Fate()
