@@ -30,6 +30,7 @@ from pixtune.evaluation.choice import choose_checkpoint
 from pixtune.evaluation.judge import evaluate_checkpoint, kept_evaluation
 from pixtune.providers.chat_rows import training_line
 from pixtune.providers.limits import limits_with
+from pixtune.providers.port import TrainingProvider
 from pixtune.registry.models import CHAMPION
 from pixtune.registry.promotion import Registrar
 from pixtune.training.checkpoints import record_checkpoints
@@ -101,6 +102,9 @@ class Stack:
             provider=self.desk.provider,
         ).outcome
 
+    def provider_of(self, _run: Run) -> TrainingProvider:
+        return self.desk.provider
+
     def poll(self, run_id: str, turn: int) -> str:
         found = poll(
             run_id,
@@ -108,6 +112,7 @@ class Stack:
             turn,
             f"token-{turn}",
             now=NOW + turn,
+            queue_limit=3600,
             runs=self.runs,
             provider=self.desk.provider,
             workflow=self.workflow,
@@ -191,7 +196,7 @@ def test_a_version_is_trained_followed_evaluated_and_promoted_on_bedrock(stack: 
     # Each is deployed where it has to be, asked, and taken down.
     for step in (0, 8):
         waited = 0
-        while not activate_model(run_id, step, now=NOW, runs=runs, provider=provider).active:
+        while not activate_model(run_id, 1, step, now=NOW, runs=runs, provider=provider).active:
             stack.desk.deploy()
             waited += 1
         assert waited == (1 if step else 0)
@@ -206,7 +211,7 @@ def test_a_version_is_trained_followed_evaluated_and_promoted_on_bedrock(stack: 
 
     # Chosen, active, and the champion: which stays deployed.
     assert choose_checkpoint(run_id, runs) == 8
-    activate_model(run_id, 8, now=NOW, runs=runs, provider=provider)
+    activate_model(run_id, 1, 8, now=NOW, runs=runs, provider=provider)
     stack.desk.deploy()
     registrar = Registrar(runs, stack.models, stack.artifacts, lambda _name, _base: provider, NOW)
     assert registrar.promote_model(run_id, 1, 8).promoted
@@ -237,7 +242,9 @@ def test_a_failed_job_fails_the_run_with_what_bedrock_said(stack: Stack) -> None
     job.status, job.failure_message = "Failed", "Line 3: reserved word."
     assert stack.poll("run_02ABC", 1) == "ended"
     failed = Failed("run_02ABC", 1, "ProviderJobEnded", "The provider job ended as failed.")
-    failure = record_failure(failed, now=NOW, runs=stack.runs, provider_of=lambda _run: stack.desk.provider)
+    failure = record_failure(
+        failed, now=NOW, runs=stack.runs, provider_of=stack.provider_of, named=lambda _dataset: ()
+    )
     assert failure
     assert "Line 3: reserved word." in failure.cause
 
@@ -247,7 +254,7 @@ def test_a_run_that_fails_while_its_job_runs_stops_the_job(stack: Stack) -> None
     stack.ready_and_uploaded("run_03ABC")
     stack.launch("run_03ABC")
     failed = Failed("run_03ABC", 1, "ABORTED", "Somebody stopped the execution.")
-    record_failure(failed, now=NOW, runs=stack.runs, provider_of=lambda _run: stack.desk.provider)
+    record_failure(failed, now=NOW, runs=stack.runs, provider_of=stack.provider_of, named=lambda _dataset: ())
     assert stack.desk.wire.job("pixtune-run-03ABC-0").status == "Stopped"
     assert stack.runs.get("run_03ABC").provider_status == "cancelled"
 

@@ -31,6 +31,7 @@ from pixtune.providers.port import (
     JobRequest,
     JobState,
     JobView,
+    Progress,
     ProviderCheckpoint,
     ReadImage,
     Reply,
@@ -275,6 +276,15 @@ class BedrockProvider:
                     return view
                 raise
         return self.status(job_id)
+
+    def pause(self, job_id: str) -> JobView:
+        raise ProviderRefused(f"Bedrock cannot pause job {job_id}.", "Cancel the run, or let the job go on.")
+
+    def resume(self, job_id: str) -> JobView:
+        raise ProviderRefused(f"Bedrock pauses no job, so {job_id} cannot be let go on.", "There is nothing to do.")
+
+    def progress(self, job_id: str, since: float) -> Progress:  # noqa: ARG002  # a job here says nothing on the way
+        return Progress(self.metrics(job_id))
 
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
         """Of the CSV files under the job's output, as far as there are any: Bedrock writes them at the end."""
