@@ -30,7 +30,6 @@ from pixtune.evaluation.choice import choose_checkpoint
 from pixtune.evaluation.judge import evaluate_checkpoint, kept_evaluation
 from pixtune.providers.chat_rows import training_line
 from pixtune.providers.limits import limits_with
-from pixtune.providers.port import TrainingProvider
 from pixtune.registry.models import CHAMPION
 from pixtune.registry.promotion import Registrar
 from pixtune.training.checkpoints import record_checkpoints
@@ -39,7 +38,7 @@ from pixtune.training.files import upload_files
 from pixtune.training.launch import LaunchLimits, launch
 from pixtune.training.poll import poll
 from pixtune.training.readiness import check_readiness
-from pixtune.training.run import Hyperparameters, Run, RunStatus, TrainingSettings
+from pixtune.training.run import Failure, Hyperparameters, Run, RunStatus, TrainingSettings
 from pixtune.training.sweep import cancel_strays
 from pixtune.training.waking import job_event
 
@@ -102,8 +101,10 @@ class Stack:
             provider=self.desk.provider,
         ).outcome
 
-    def provider_of(self, _run: Run) -> TrainingProvider:
-        return self.desk.provider
+    def record_failure(self, failed: Failed) -> Failure | None:
+        return record_failure(
+            failed, now=NOW, runs=self.runs, provider_of=lambda _run: self.desk.provider, named=self.models.named
+        )
 
     def poll(self, run_id: str, turn: int) -> str:
         found = poll(
@@ -242,9 +243,7 @@ def test_a_failed_job_fails_the_run_with_what_bedrock_said(stack: Stack) -> None
     job.status, job.failure_message = "Failed", "Line 3: reserved word."
     assert stack.poll("run_02ABC", 1) == "ended"
     failed = Failed("run_02ABC", 1, "ProviderJobEnded", "The provider job ended as failed.")
-    failure = record_failure(
-        failed, now=NOW, runs=stack.runs, provider_of=stack.provider_of, named=lambda _dataset: ()
-    )
+    failure = stack.record_failure(failed)
     assert failure
     assert "Line 3: reserved word." in failure.cause
 
@@ -254,7 +253,7 @@ def test_a_run_that_fails_while_its_job_runs_stops_the_job(stack: Stack) -> None
     stack.ready_and_uploaded("run_03ABC")
     stack.launch("run_03ABC")
     failed = Failed("run_03ABC", 1, "ABORTED", "Somebody stopped the execution.")
-    record_failure(failed, now=NOW, runs=stack.runs, provider_of=stack.provider_of, named=lambda _dataset: ())
+    stack.record_failure(failed)
     assert stack.desk.wire.job("pixtune-run-03ABC-0").status == "Stopped"
     assert stack.runs.get("run_03ABC").provider_status == "cancelled"
 

@@ -278,12 +278,18 @@ class BedrockProvider:
         return self.status(job_id)
 
     def pause(self, job_id: str) -> JobView:
-        raise ProviderRefused(f"Bedrock cannot pause job {job_id}.", "Cancel the run, or let the job go on.")
+        raise self._not_pausable(job_id)
 
     def resume(self, job_id: str) -> JobView:
-        raise ProviderRefused(f"Bedrock pauses no job, so {job_id} cannot be let go on.", "There is nothing to do.")
+        raise self._not_pausable(job_id)
 
-    def progress(self, job_id: str, since: float) -> Progress:  # noqa: ARG002  # a job here says nothing on the way
+    def _not_pausable(self, job_id: str) -> ProviderRefused:
+        return ProviderRefused(
+            f"Bedrock has no pause: {job_id} runs or is stopped.", "Let it run, or cancel the run."
+        )
+
+    def progress(self, job_id: str, since: float) -> Progress:  # noqa: ARG002  # there are no messages
+        """Points alone, and those not before Bedrock has written them."""
         return Progress(self.metrics(job_id))
 
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:

@@ -44,6 +44,10 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
     ),
     "BudgetExceeded": ("budget_exceeded", "Raise the monthly budget or wait for the next month. Then: " + _RESUME),
     "RunDeadlinePassed": ("run_deadline_passed", "Look at the provider's queue. Then: " + _RESUME),
+    "LimitsRefused": (
+        "limits_refused",
+        "Mend the deployment's own limits table (template parameter ProviderLimits). Then: " + _RESUME,
+    ),
     "FenceLost": ("fence_lost", "Two executions worked on this run at once, and this one stopped. " + _RESUME),
     "RunEnded": ("run_ended", "The run was ended from outside. " + _RESUME),
     "States.Timeout": ("step_timed_out", _READ_LOG),
