@@ -13,9 +13,9 @@ from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.aws.workflow import StepFunctions
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.poll import poll
+from pixtune.wiring import provider_for
 
 logger = Logger(service="poll_training")
 environment = Environment(os.environ)

@@ -13,10 +13,10 @@ from pixtune.aws import clients
 from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.failure import failed_of, record_failure
 from pixtune.training.run import Failure
+from pixtune.wiring import provider_for
 
 logger = Logger(service="record_failure")
 environment = Environment(os.environ)

@@ -15,9 +15,9 @@ from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.aws.workflow import StepFunctions
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.sweep import sweep
+from pixtune.wiring import provider_for
 
 logger = Logger(service="sweep_runs")
 environment = Environment(os.environ)

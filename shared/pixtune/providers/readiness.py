@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 from pixtune.costs.epochs import auto_epochs
 from pixtune.costs.estimate import training_tokens
-from pixtune.costs.tokens import text_bytes
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.rows import Row
+from pixtune.providers.byte_budget import over_budget
 from pixtune.providers.chat_rows import asked_turns, text_of
 from pixtune.providers.limits import ProviderSpec
 from pixtune.training.run import TrainingSettings
@@ -58,6 +58,9 @@ def _run_problems(training: TrainingSettings, spec: ProviderSpec, today: date) -
                 f"Choose another base model or provider (source: {spec.source(path).where}).",
             )
     asked = training.hyperparameters
+    for name, value in asdict(asked).items():
+        if value is not None and name not in spec.hyperparameters:
+            yield Problem("the run", name, f"{value:g}", "none", "This provider takes none of it; leave it out.")
     for name, value, limits in (
         ("n_epochs", asked.n_epochs, spec.epochs or (1, None)),
         ("batch_size", asked.batch_size, spec.batch_size or (1, None)),
@@ -85,16 +88,8 @@ def _file_problems(
     most = spec.validation_rows if split == "validation" and spec.validation_rows is not None else spec.max_rows
     if most is not None and len(rows) > most:
         yield Problem(split, "rows", f"{len(rows):,}", f"at most {most:,}", "Train on a part of the dataset.")
-    size = sum(_line_bytes(row, settings) for row in rows)
-    if spec.upload_bytes is not None and size > spec.upload_bytes:
-        fix = "Train on fewer or smaller images (a lower detail makes the converted images smaller)."
-        yield Problem(split, "bytes", f"about {size:,}", f"at most {spec.upload_bytes:,}", fix)
-
-
-def _line_bytes(row: Row, settings: DatasetSettings) -> int:
-    """About what the row weighs as a training line: base64 makes four bytes of three."""
-    text = sum(text_bytes(text_of(turn)) for turn in asked_turns(row, settings.prompt))
-    return text + sum(picture.image.size * 4 // 3 + 150 for picture in row.images)
+    if (over := over_budget(rows, settings, spec)) is not None:
+        yield Problem(split, "bytes", f"about {over.total:,}", f"at most {over.limit:,}", over.fix)
 
 
 def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: ProviderSpec) -> Iterator[Problem]:
