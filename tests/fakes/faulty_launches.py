@@ -95,7 +95,7 @@ class FaultyLaunch:
                 clock=lambda: self.now,
                 seconds_left=lambda: 120.0,
                 runs=self.runs,
-                provider=_Counting(self.adapter, self),  # type: ignore[arg-type]  # it passes every call on
+                provider=_Counting(self.adapter, self),
             )
             if answer.outcome == "launched":
                 return
