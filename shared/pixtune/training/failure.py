@@ -165,7 +165,7 @@ def record_failure(
             "ended_at": now,
             "task_token": None,
             # Settled first: whoever activates a model after that sees that the run has ended, and lets it be.
-            "untidy": bool(run.files or run.steps),
+            "untidy": bool(run.files or run.steps or fate.may_cost),
         }
         if fate.job is not None:
             changes |= {"provider_job_id": fate.job.job_id, "provider_status": fate.job.state.value}
@@ -198,7 +198,7 @@ def _end_job(run: Run, provider_of: ProviderOfRun) -> Fate:
         if not job.state.ended:
             job = provider.cancel(job.job_id)
     except (ProviderUnavailable, ProviderRefused) as error:
-        text = f"It could not be cancelled, so {name} may still run and cost: {error}. Cancel it there, or {resume}"
+        text = f"It could not be cancelled, so {name} may still run and cost: {error}. The sweep tries again; {resume}"
         return Fate(text, may_cost=True)
     if not lives(job.state):
         return Fate(f"The provider job {job.job_id} is {job.state.value}.", job)
