@@ -18,6 +18,8 @@ from reading import parameter, rfc3339
 from run_routes import run_named, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
     from endpoints import Endpoint

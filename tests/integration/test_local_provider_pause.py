@@ -29,9 +29,8 @@ def client(server: Provider) -> openai.OpenAI:
 
 @pytest.fixture(scope="module")
 def provider(server: Provider) -> TrainingProvider:
-    return provider_for(
-        "local", MODEL, {"local": server.base_url}, {"local": {"api_key": server.api_key}}, limits_with()
-    )
+    keys = {"local": {"api_key": server.api_key}}
+    return provider_for("local", MODEL, {"local": server.base_url}, keys, limits_with())
 
 
 @pytest.fixture(scope="module")
