@@ -22,9 +22,9 @@ from pixtune.datasets.card import LeftOut, card_of
 from pixtune.datasets.card_page import pictures_of, render
 from pixtune.datasets.settings import read_class_names, recipe_of, stated_settings
 from pixtune.datasets.splits import Splits, split
-from pixtune.datasets.tasks import has_boxes, in_words
+from pixtune.datasets.tasks import boxes_cut_off, has_boxes, in_words
 from pixtune.datasets.version import DatasetSettings, Manifest, ManifestEntry
-from pixtune.errors import DatasetEmpty, DatasetNotReady, FenceLost, ProviderRefused, TooMuchContention
+from pixtune.errors import DatasetEmpty, FenceLost, ProviderRefused, TooMuchContention
 from pixtune.examples import places
 from pixtune.examples.annotation import SPLITS
 from pixtune.examples.append import segment_key
@@ -139,7 +139,7 @@ def publish(
     if whole.missing:
         artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(whole.missing).encode(), _JSONL)
     cut, left_out = apply_policy(whole, uploads, settings)
-    _refuse_cropped_boxes(dataset, cut.rows.values(), settings)
+    cut = replace(cut, notes=[*cut.notes, *boxes_cut_off(cut.rows.values())])
     if not cut.rows:
         why = f" The dataset's reject setting leaves all {len(left_out)} out." if left_out else ""
         raise DatasetEmpty(
@@ -195,15 +195,6 @@ def apply_policy(cut: Cut, uploads: Iterable[UploadItem], settings: DatasetSetti
     gone = {one.example_id for one in left_out}
     rows = {name: row for name, row in cut.rows.items() if name not in gone}
     return replace(cut, rows=rows, lines={name: cut.lines[name] for name in rows}), left_out
-
-
-def _refuse_cropped_boxes(dataset: str, rows: Iterable[Row], settings: DatasetSettings) -> None:
-    """Boxes follow turning and resizing, which an image's record tells; of a crop it tells nothing."""
-    if any(step.name == "crop" for step in recipe_of(settings).steps) and any(has_boxes(row) for row in rows):
-        raise DatasetNotReady(
-            f"{dataset!r} has boxes, and its steps crop the pictures: the boxes would not follow.",
-            "Take crop out of the steps in dataset.toml, or the boxes out of the annotations.",
-        )
 
 
 def read_log(dataset: str, artifacts: ArtifactStore, each: Each) -> set[tuple[str, int, str]]:

@@ -31,6 +31,8 @@ class ImageData:
     brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex digits. recipe: the recipe's id.
     sharpness: variance of the Laplacian at about 512 pixels. information: entropy of the brightness in bits. None
     for an image from before these were measured; its JSON then lacks them, so that its rows keep their digests.
+    shown: left, top, right and bottom, as shares, of what a crop left of the upright picture; None: all of it.
+    as_stored: True for one that its recipe did not turn upright; `shown` is a part of the stored picture then.
     """
 
     sha256: str
@@ -48,6 +50,8 @@ class ImageData:
     recipe: str
     sharpness: float | None = None
     information: float | None = None
+    shown: tuple[float, float, float, float] | None = None
+    as_stored: bool | None = None
 
     @property
     def key(self) -> str:
@@ -71,6 +75,12 @@ class ImageData:
         for name in ("sharpness", "information"):
             if data.get(name) is not None:
                 values[name] = float(data[name])
+        if data.get("shown") is not None:
+            left, top, right, bottom = values["shown"] = tuple(float(share) for share in data["shown"])
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError(f"Expected a part of the picture, found {data['shown']}")
+        if data.get("as_stored"):
+            values["as_stored"] = True
         image = cls(**values)
         if not (_SHA256.fullmatch(image.sha256) and _DHASH.fullmatch(image.dhash) and image.format in _FORMATS):
             raise ValueError(f"Expected a converted image's hashes and format, found {image}")

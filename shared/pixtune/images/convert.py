@@ -173,6 +173,7 @@ def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: 
     sharp, bits = sharpness(luma), information(luma)
     notes = [*notes, *warnings(sharp, bits, header.width, header.height)]
     width, height = canvas.size
+    view = recipe.view(header.width, header.height, canvas.orientation)
     image = ImageData(
         sha256=sha256(content).hexdigest(),
         format=canvas.format,
@@ -189,6 +190,8 @@ def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: 
         recipe=recipe.id,
         sharpness=sharp,
         information=bits,
+        shown=None if view.shown == (0.0, 0.0, 1.0, 1.0) else view.shown,
+        as_stored=None if view.upright else True,
     )
     outcome, code = (Outcome.FIXED, Code.CONVERTED) if repairs else (Outcome.ACCEPTED, Code.OK)
     verdict = Verdict(outcome, code, "; ".join(repairs), warnings=tuple(notes))
