@@ -83,6 +83,13 @@ def test_the_function_that_decodes_untrusted_bytes_can_reach_no_table_no_secret_
     assert [statement["Resource"] for statement in sends] == [{"Fn::GetAtt": ["ImageFactsQueue", "Arn"]}]
 
 
+def test_the_reader_of_annotations_may_store_pictures_it_found_inside_them_and_nothing_else() -> None:
+    stores = [statement for statement in statements("ReadAnnotationsRole") if statement["Action"] == "s3:PutObject"]
+    assert [statement["Resource"] for statement in stores] == [{"Fn::Sub": "${ArtifactsBucket.Arn}/inline/*"}]
+    reads = [statement for statement in statements("ConvertImageRole") if statement["Action"] == "s3:GetObject"]
+    assert {"Fn::Sub": "${ArtifactsBucket.Arn}/inline/*"} in as_list(reads[0]["Resource"])
+
+
 def test_no_function_may_write_to_the_bucket_whose_events_start_functions_but_the_one_that_signs_uploads() -> None:
     writers = {
         role

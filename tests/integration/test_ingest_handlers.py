@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import boto3
@@ -170,6 +171,7 @@ def test_a_photo_and_a_csv_dropped_become_a_row_in_a_segment(stack: Stack) -> No
     assert stack.table.summary("pets") == {
         "dataset": "pets",
         "uploads": {"accepted": 2, "fixed": 0, "rejected": 0},
+        "inline": {"accepted": 0, "fixed": 0, "rejected": 0},
         "reasons": {},
         "examples": {"ready": 1, "waiting": 0, "held": 0, "deleted": 0},
         "unlabelled": 0,
@@ -218,6 +220,27 @@ def test_an_images_own_metadata_go_through_the_reader_and_become_its_annotation(
     stack.append()
     (row,) = stack.rows()
     assert row.sources == ("pets/a.jpg",)
+
+
+def test_a_picture_inside_a_row_is_stored_among_the_artifacts_and_the_gate_asked_to_look_at_it(stack: Stack) -> None:
+    row = {
+        "messages": [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAEC"}}]},
+            {"role": "assistant", "content": "cat"},
+        ]
+    }
+    stack.read(stack.drop("pets/chat.jsonl", json.dumps(row).encode()))
+    digest = sha256(b"\0\1\2").hexdigest()
+    assert stack.s3.get_object(Bucket="artifacts", Key=f"inline/{digest}")["Body"].read() == b"\0\1\2"
+    assert [json.loads(message["body"])["detail"]["object"] for message in stack.waiting("images")] == [
+        {"key": f"pets/inline/{digest}"}
+    ]
+    uploads = stack.s3.list_objects_v2(Bucket="uploads")["Contents"]
+    assert [upload["Key"] for upload in uploads] == ["pets/chat.jsonl"]  # what starts functions is people's alone
+    fact = put_image().to_json() | {"key": f"pets/inline/{digest}", "version_id": digest, "sequencer": ""}
+    stack.append(fact)
+    (shown,) = stack.rows()[0].images
+    assert (shown.upload, shown.version_id) == (f"pets/inline/{digest}", digest)
 
 
 def test_an_annotation_on_the_image_facts_queue_comes_again_until_it_is_a_dead_letter(stack: Stack) -> None:

@@ -124,7 +124,7 @@ def test_a_rows_own_split_wins_over_its_folder() -> None:
         ({"file_name": "C:\\a.jpg", "text": "x"}, "C: address"),
         ({"file_name": "b\\a.jpg", "text": "x"}, "backslash"),
         ({"file_name": "https://example.com/a.jpg", "text": "x"}, "https: address"),
-        ({"file_name": "data:image/png;base64,AAAA", "text": "x"}, "data: address"),
+        ({"file_name": "data:image/png,AAAA", "text": "x"}, "data: URL without"),
         ({"file_name": "s3://other/pets/a.jpg", "text": "x"}, "s3: address"),
         ({"file_name": "s3://uploads/birds/a.jpg", "text": "x"}, "another dataset"),
         ({"file_name": "folder/", "text": "x"}, "names no file"),

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.fakes.examples import MemoryQueue, MemoryUploads
+from tests.fakes.examples import MemoryArtifacts, MemoryQueue, MemoryUploads
 
 from pixtune.annotations.read import ReadAnnotations
 from pixtune.events.s3 import Change, Generation, metadata_message, padded, reconcile_message
@@ -18,7 +18,8 @@ class Reader:
     def __init__(self) -> None:
         self.uploads = MemoryUploads()
         self.queue = MemoryQueue()
-        self.read = ReadAnnotations(self.uploads, self.queue)
+        self.artifacts, self.images = MemoryArtifacts(), MemoryQueue()
+        self.read = ReadAnnotations(self.uploads, self.queue, self.artifacts, self.images)
 
     def drop(self, key: str, body: str | None, **metadata: str) -> dict[str, Any]:
         """Upload (or, with None, delete), and the event S3 sends for it."""

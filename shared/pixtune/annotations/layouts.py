@@ -1,4 +1,7 @@
-"""An annotation file's key and bytes in, what it says out: finds out by content which layout it has. No IO."""
+"""An annotation file's key and bytes in, what it says out: finds out by content which layout it has.
+
+No IO, but for pictures inside the file, whose bytes are handed to whoever keeps them.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from typing import Any
 
-from pixtune.annotations import chat, coco, dataset_toml, fields, label_studio, objects, sharegpt, voc, yolo
+from pixtune.annotations import chat, coco, dataset_toml, fields, inline, label_studio, objects, sharegpt, voc, yolo
 from pixtune.annotations.paths import key_of
 from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, refused, row_notes
-from pixtune.keys import SETTINGS_FILE, has_image_suffix, stem_of
+from pixtune.keys import SETTINGS_FILE, has_image_suffix, inline_key, stem_of
 from pixtune.verdicts import Code, Note
 
 IMAGE_FOLDER = "image folder metadata"
@@ -24,11 +28,19 @@ _READ = (
 )
 _BARE_KEY = re.compile(r"""[{,]\s*(?:([A-Za-z_]\w*)|'([^']*)')\s*:""")
 _READ_LISTS = ("messages", "conversations", "images", "data", "annotations", "predictions", "drafts", "meta")
+_Outside = Callable[[Any], Any]  # a row in, the same row out with the pictures inside it named by key
 _TABLE = "Export it as metadata.csv or metadata.jsonl, with a column file_name."
 
 
-def read_file(key: str, body: bytes, bucket: str) -> Reading:
-    """What the annotation file at `key` says. bucket: the one that `s3://` paths may name."""
+def named_only(dataset: str) -> inline.Keep:
+    """Keeps nothing: answers the key that a picture would go by."""
+    return lambda body: inline_key(dataset, sha256(body).hexdigest())
+
+
+def read_file(key: str, body: bytes, bucket: str, keep: inline.Keep | None = None) -> Reading:
+    """What the annotation file at `key` says. bucket: the one that `s3://` paths may name. keep: takes the pictures
+    that stand inside the file; without it they are named only."""
+    kept = keep or named_only(key.partition("/")[0])
     suffix = "." + key.rsplit(".", 1)[-1].lower()
     if suffix == ".parquet":
         return refused(Code.PARQUET, "It is a Parquet table.", _TABLE)
@@ -56,10 +68,14 @@ def read_file(key: str, body: bytes, bucket: str) -> Reading:
         return refused(Code.UNKNOWN_LAYOUT, "It is YAML of another name.", "Name a list of YOLO's classes data.yaml.")
     if suffix == ".csv":
         return _csv(key, text, bucket)
+
+    def outside(values: Any) -> Any:
+        return inline.taken_out(values, bucket, kept)
+
     if suffix == ".jsonl":
-        return _jsonl(key, text, bucket)
+        return _jsonl(key, text, bucket, outside)
     if suffix == ".json":
-        return _json(key, text, bucket)
+        return _json(key, text, bucket, outside)
     return _txt(key, text)
 
 
@@ -92,19 +108,19 @@ def _csv(key: str, text: str, bucket: str) -> Reading:
     return _rows(lines, lambda row, where: [_folder_row(row, key, bucket, where)], f"{IMAGE_FOLDER} (CSV)")
 
 
-def _jsonl(key: str, text: str, bucket: str) -> Reading:
+def _jsonl(key: str, text: str, bucket: str, outside: _Outside) -> Reading:
     lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    return _objects(key, lines, bucket)
+    return _objects(key, lines, bucket, outside)
 
 
-def _objects(key: str, lines: Iterable[tuple[str, Any]], bucket: str) -> Reading:
+def _objects(key: str, lines: Iterable[tuple[str, Any]], bucket: str, outside: _Outside) -> Reading:
     """Rows that are JSON objects (or the text of one), each of the layout that its keys show."""
     layouts: dict[str, None] = {}
 
     def read(values: Any, where: str) -> list[FoundRow]:
         layout, rows_of = _layout_of(_object(values))
         layouts[layout] = None
-        return rows_of(values, key, bucket, where)
+        return rows_of(outside(values), key, bucket, where)
 
     reading = _rows(lines, read, "")
     if not layouts and reading.problems:
@@ -182,11 +198,11 @@ def _about(key: str) -> tuple[str, str]:
     return (name, "") if has_image_suffix(name) else ("", name)
 
 
-def _json(key: str, text: str, bucket: str) -> Reading:
+def _json(key: str, text: str, bucket: str, outside: _Outside) -> Reading:
     try:
         values = _parsed(text)
         if isinstance(values, list) and values:
-            return _objects(key, [(f"item {number}", item) for number, item in enumerate(values, 1)], bucket)
+            return _objects(key, [(f"item {number}", item) for number, item in enumerate(values, 1)], bucket, outside)
         values = _object(values)
     except BadRow as problem:
         several = "Extra data" in problem.detail
@@ -195,7 +211,7 @@ def _json(key: str, text: str, bucket: str) -> Reading:
     if coco.is_coco(values):
         return coco.read(key, values, bucket)
     if "conversations" in values or label_studio.is_task(values):
-        return _objects(key, [("the file", values)], bucket)
+        return _objects(key, [("the file", values)], bucket, outside)
     if "messages" not in values and not any(name in values for name in fields.ANSWERS):
         return refused(
             Code.UNKNOWN_LAYOUT,
@@ -203,8 +219,9 @@ def _json(key: str, text: str, bucket: str) -> Reading:
             f"Use {_READ}.",
         )
     image, stem = _about(key)
-    listed = values.get("images")
     try:
+        values = outside(values)
+        listed = values.get("images")
         if "messages" in values:
             row = chat.row_of(values, key, bucket, "", image=image or stem)
             stem = stem if row.images == (stem,) else ""

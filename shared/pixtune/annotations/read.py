@@ -2,28 +2,40 @@
 
 The closing fact is sent first: rows that come after it find their source current and are joined at once, and no row
 is ever ahead of its source for good. A sidecar's facts are one message: the next delivery may read it otherwise.
+Pictures inside a file are stored under their hash before that, and the image gate is asked to look at them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
+from hashlib import sha256
 from typing import Any, Protocol
 
 from pixtune.annotations import fields, layouts
 from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, row_notes
-from pixtune.events.s3 import Change, UploadEvent, parse
+from pixtune.events.s3 import Change, UploadEvent, parse, reconcile_message
 from pixtune.examples.facts import AnnotationFact, Fact, Source, SourceFact, together
 from pixtune.examples.identity import example_id
-from pixtune.examples.ports import Outbox
+from pixtune.examples.ports import Each, Outbox, one_by_one
 from pixtune.examples.rows import canonical
-from pixtune.keys import NO_DATASET, dataset_of, hashed, images_of_stem, is_junk
+from pixtune.keys import (
+    NO_DATASET,
+    dataset_of,
+    hashed,
+    images_of_stem,
+    inline_hash,
+    inline_key,
+    inline_object,
+    is_junk,
+)
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
 
 METADATA_PREFIX = "pixtune-"
 _MAX_SHOWN = 4  # contradicting annotations that are kept: they must fit one table item
+_TOGETHER, _BYTES_TOGETHER = 100, 32_000_000  # pictures, and their bytes, that wait to be stored
 _MAX_BYTES = 50_000_000  # a file this size and its rows fit the function's memory
 
 
@@ -54,12 +66,22 @@ class UploadReader(Protocol):
     def keys(self, prefix: str) -> Iterable[str]: ...
 
 
+class InlineStore(Protocol):
+    """Where pictures inside annotation files go, written once: the artifacts bucket."""
+
+    def put_once(self, key: str, body: bytes, content_type: str) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReadAnnotations:
-    """What the annotations queue's messages are answered with."""
+    """What the annotations queue's messages are answered with. images: where the gate is asked to look at a picture.
+    each: how pictures are stored, several at a time or one by one."""
 
     uploads: UploadReader
     facts: Outbox
+    inline: InlineStore
+    images: Outbox
+    each: Each = one_by_one
 
     def take(self, records: Iterable[Mapping[str, Any]]) -> dict[str, Exception]:
         """Answer a batch of SQS records; returns those that must come again, with what went wrong."""
@@ -67,14 +89,20 @@ class ReadAnnotations:
         for record in records:
             try:
                 facts = self.facts_of(parse(record["body"]))
+                self.images.send(self._looks(facts))
                 sidecar = any(isinstance(fact, SourceFact) and fact.stems for fact in facts)
                 self.facts.send([together(facts)] if sidecar else (fact.to_json() for fact in facts))
             except Exception as error:  # noqa: BLE001  one bad message must not hold back the others
                 again[record["messageId"]] = error
         return again
 
+    def _looks(self, facts: Iterable[Fact]) -> list[dict[str, Any]]:
+        """A message to the gate for each picture that stands inside the file: nobody uploads those."""
+        shown = {key for fact in facts if isinstance(fact, AnnotationFact) for key in fact.images}
+        return [reconcile_message(self.uploads.bucket, key, None) for key in sorted(shown) if inline_hash(key)]
+
     def facts_of(self, event: UploadEvent) -> list[Fact]:
-        """The facts an event comes to, the closing one first."""
+        """The facts an event comes to, the closing one first; pictures inside the file are stored."""
         dataset = dataset_of(event.key) or NO_DATASET
         if event.change is Change.METADATA:
             return self._metadata_facts(dataset, event)
@@ -93,7 +121,9 @@ class ReadAnnotations:
         upload = self.uploads.read(event.key, source.version_id)
         if upload is None:  # superseded: what is current now, a reconcile will say
             return [SourceFact(dataset, Source("file", event.key, "", ""), Change.RECHECK)]
-        reading = layouts.read_file(event.key, upload.body, self.uploads.bucket)
+        pictures = Pictures(dataset, self.inline, self.each)
+        reading = layouts.read_file(event.key, upload.body, self.uploads.bucket, pictures.keep)
+        pictures.store()
         if reading.stem:
             resolved = images_of_stem(reading.stem, self.uploads.keys(f"{reading.stem}."))
             reading = _resolved(reading, resolved)
@@ -107,6 +137,44 @@ class ReadAnnotations:
             return []  # that version is gone, and what it said with it
         source = Source("object", event.key, event.version_id, event.sequencer, event.expected)
         return _facts(SourceFact(dataset, source, Change.PUT), read_metadata(event.key, metadata))
+
+
+@dataclass
+class Pictures:
+    """The pictures found inside one file, stored a few at a time as they are found."""
+
+    dataset: str
+    inline: InlineStore
+    each: Each = one_by_one
+    _kept: set[str] = field(default_factory=set)
+    _waiting: dict[str, bytes] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def keep(self, body: bytes) -> str:
+        """The key that the picture goes by. Raises when those before it cannot be stored."""
+        digest = sha256(body).hexdigest()
+        if digest not in self._kept:
+            self._kept.add(digest)
+            self._waiting[digest] = body
+            self._bytes += len(body)
+            if len(self._waiting) >= _TOGETHER or self._bytes > _BYTES_TOGETHER:
+                self.store()
+        return inline_key(self.dataset, digest)
+
+    def store(self) -> None:
+        """Store those that wait. Raises what the store raised."""
+        failed = [error for error in self.each(self._put, self._waiting.items()) if error]
+        if failed:
+            raise failed[0]
+        self._waiting, self._bytes = {}, 0
+
+    def _put(self, picture: tuple[str, bytes]) -> Exception | None:
+        digest, body = picture
+        try:
+            self.inline.put_once(inline_object(digest), body, "application/octet-stream")
+        except Exception as error:  # noqa: BLE001  each answers; `store` raises
+            return error
+        return None
 
 
 def read_metadata(key: str, metadata: Mapping[str, str]) -> Reading:

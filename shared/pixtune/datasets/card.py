@@ -17,7 +17,9 @@ from pixtune.datasets.quality import Quality, answer_of, quality, question_of
 from pixtune.datasets.version import Manifest
 from pixtune.examples.annotation import SPLITS
 from pixtune.examples.items import ExampleItem, State, UploadItem
+from pixtune.examples.overview import images_shown
 from pixtune.examples.rows import Row
+from pixtune.keys import inline_hash
 from pixtune.providers.limits import ProviderSpec
 from pixtune.verdicts import Code, Outcome
 
@@ -76,8 +78,9 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """uploads: by outcome. reasons: verdict code -> uploads, `ok` left out. warnings: code -> how many. examples: by
-    state. rejected: every one. warned: the first. compliance: check -> {outcome: examples}, empty where none ran."""
+    """uploads: by outcome, without pictures inside annotation files, which stand in what follows. reasons: verdict
+    code -> how many, `ok` left out. warnings: code -> how many. examples: by state. rejected: every one. warned: the
+    first. compliance: check -> {outcome: examples}, empty where none ran."""
 
     dataset: str
     version: int
@@ -114,15 +117,23 @@ def card_of(
     """rows: the version's. left_out, examples, uploads: of the whole dataset at the cut. spec: counts the tokens."""
     splits = {entry.example_id: entry.split for entry in manifest.examples}
     prompt = manifest.settings.prompt
+    examples = list(examples)
+    shown = images_shown(examples)
     judged = sorted(
-        (item for item in uploads if item.kind != "object" and item.live and item.verdict), key=lambda item: item.key
+        (
+            item
+            for item in uploads
+            if item.kind != "object" and item.live and (item.key in shown or not inline_hash(item.key))
+        ),
+        key=lambda item: item.key,
     )
     verdicts = [(item.key, item.verdict) for item in judged if item.verdict]
     notes = sorted(
         (Warned(key, note.code.value, note.detail) for key, verdict in verdicts for note in verdict.warnings),
         key=lambda warned: (warned.code, warned.key, warned.detail),
     )
-    states, outcomes = Counter(example.state for example in examples), Counter(v.outcome for _, v in verdicts)
+    states = Counter(example.state for example in examples)
+    outcomes = Counter(verdict.outcome for key, verdict in verdicts if not inline_hash(key))
     reasons = Counter(verdict.code.value for _, verdict in verdicts if verdict.code is not Code.OK)
     return Card(
         manifest.dataset,

@@ -12,7 +12,7 @@ from pixtune.examples.facts import FOLDER
 from pixtune.examples.folders import folder_label, that_count
 from pixtune.examples.items import ExampleItem, State, UploadItem
 from pixtune.examples.ports import Examples
-from pixtune.keys import is_annotation
+from pixtune.keys import inline_hash, is_annotation
 from pixtune.verdicts import Code
 
 
@@ -32,33 +32,44 @@ def all_examples(table: Examples, dataset: str) -> Iterable[ExampleItem]:
                 yield example
 
 
-def summary(table: Examples, dataset: str) -> dict[str, Any]:
-    """{dataset, uploads: {accepted, fixed, rejected}, reasons: {code: n}, examples: {ready, waiting, held, deleted},
-    unlabelled, latest_version: {version, digest, counts, created_at} | None}.
-
-    unlabelled: usable images that no example shows. reasons: codes of verdicts that are not simply `ok`.
-    """
-    examples = that_count(list(all_examples(table, dataset)))
-    shown = {
+def images_shown(examples: Iterable[ExampleItem]) -> set[str]:
+    """The keys of the images that examples show, those aside that are deleted."""
+    return {
         key
         for example in examples
         if example.state is not State.DELETED
         for slot in example.slots.values()
         for key in slot.images
     }
-    outcomes, reasons, unlabelled = Counter[str](), Counter[str](), 0
+
+
+def summary(table: Examples, dataset: str) -> dict[str, Any]:
+    """{dataset, uploads: {accepted, fixed, rejected}, inline: {accepted, fixed, rejected}, reasons: {code: n},
+    examples: {ready, waiting, held, deleted}, unlabelled, latest_version: {version, digest, counts, created_at} |
+    None}.
+
+    inline: pictures that stood inside annotation files. unlabelled: usable images that no example shows. reasons:
+    codes of verdicts that are not simply `ok`.
+    """
+    examples = that_count(list(all_examples(table, dataset)))
+    shown = images_shown(examples)
+    outcomes, inline, reasons, unlabelled = Counter[str](), Counter[str](), Counter[str](), 0
     for item in all_uploads(table, dataset):
         if item.kind == "object" or not item.live or item.verdict is None:
             continue
-        outcomes[item.verdict.outcome.value] += 1
+        inside = inline_hash(item.key) is not None
+        if inside and item.key not in shown:
+            continue  # no file has it any more
+        (inline if inside else outcomes)[item.verdict.outcome.value] += 1
         if item.verdict.code is not Code.OK:
             reasons[item.verdict.code.value] += 1
-        unlabelled += item.image is not None and item.key not in shown
+        unlabelled += item.image is not None and item.key not in shown and not inside
     states = Counter(example.state.value for example in examples)
     latest = table.read([places.latest(dataset)])[0]
     return {
         "dataset": dataset,
         "uploads": {name: outcomes[name] for name in ("accepted", "fixed", "rejected")},
+        "inline": {name: inline[name] for name in ("accepted", "fixed", "rejected")},
         "reasons": dict(sorted(reasons.items())),
         "examples": {state.value: states[state.value] for state in State},
         "unlabelled": unlabelled,
