@@ -29,10 +29,10 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
-    asked = runs.get(event["run_id"]).settings
-    provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read())
+    asked, limits = runs.get(event["run_id"]).settings, environment.limits
+    provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits)
     predictor = predictor_of(environment.skip_predictor, environment.artifacts_bucket)
     today = datetime.now(UTC).date()
-    cost = check_readiness(event["run_id"], runs, artifacts, provider, today, predictor, in_threads)
+    cost = check_readiness(event["run_id"], runs, artifacts, provider, limits, today, predictor, in_threads)
     logger.info("ready", run_id=event["run_id"], estimate=cost.to_json())
     return {"ready": True}

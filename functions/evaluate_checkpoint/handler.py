@@ -25,12 +25,12 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked = runs.get(event["run_id"]).settings
+    asked, limits = runs.get(event["run_id"]).settings, environment.limits
     score = evaluate_checkpoint(
         *(event["run_id"], event["attempt"], event["step"]),
         runs=runs,
         artifacts=Artifacts(clients.s3(), environment.artifacts_bucket),
-        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read()),
+        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
     )
     logger.info("evaluated", run_id=event["run_id"], step=event["step"], score=score)
     return {"step": event["step"], "score": score}

@@ -22,8 +22,8 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked = runs.get(event["run_id"]).settings
-    provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read())
+    asked, limits = runs.get(event["run_id"]).settings, environment.limits
+    provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits)
     steps = record_checkpoints(event["run_id"], now=time.time(), runs=runs, provider=provider)
     logger.info("checkpoints recorded", run_id=event["run_id"], steps=steps)
     return {"steps": [{"step": step} for step in steps]}

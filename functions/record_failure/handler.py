@@ -23,13 +23,13 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    failed = failed_of(event)
+    failed, urls = failed_of(event), environment.provider_urls
     failure = failed and record_failure(
         failed,
         now=time.time(),
         runs=RunsTable(clients.dynamodb(), environment.runs_table),
         provider_of=lambda run: provider_for(
-            run.settings.provider, run.settings.base_model, environment.provider_urls, secrets.read()
+            run.settings.provider, run.settings.base_model, urls, secrets.read(), environment.limits
         ),
     )
     answer = asdict(failure or Failure("nothing_failed", "The run has not failed, or is not known here."))

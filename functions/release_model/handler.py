@@ -21,7 +21,7 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked = runs.get(event["run_id"]).settings
-    provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read())
+    asked, limits = runs.get(event["run_id"]).settings, environment.limits
+    provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits)
     release_model(event["run_id"], event["step"], runs=runs, provider=provider)
     return {}

@@ -14,7 +14,6 @@ from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.workflow import StepFunctions
-from pixtune.providers.limits import default_base_model
 from pixtune.settings import Environment
 from pixtune.training.order import Defaults
 from routes import serve
@@ -35,7 +34,7 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         RunsTable(database, environment.runs_table),
         RequestsTable(database, environment.requests_table, environment.runs_table),
         StepFunctions(clients.stepfunctions(), environment.state_machine_arn),
-        Defaults(environment.default_provider, default_base_model),
+        Defaults(environment.default_provider, environment.limits.default_base_model),
     )
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))
     serve(app, [*datasets.endpoints(), *runs.endpoints(), *models.endpoints()], logger)

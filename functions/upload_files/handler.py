@@ -12,7 +12,6 @@ from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.providers.factory import provider_for
-from pixtune.providers.limits import spec_for
 from pixtune.settings import Environment
 from pixtune.training.files import upload_files
 
@@ -26,13 +25,13 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked = runs.get(event["run_id"]).settings
+    asked, limits = runs.get(event["run_id"]).settings, environment.limits
     files = upload_files(
         event["run_id"],
         runs,
         Artifacts(clients.s3(), environment.artifacts_bucket),
-        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read()),
-        spec_for(asked.provider, asked.base_model),
+        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
+        limits.spec(asked.provider, asked.base_model),
     )
     logger.info("uploaded", run_id=event["run_id"], files=files)
     return {}

@@ -19,9 +19,11 @@ PixtuneError
 │   ├── ComplianceFailed      the version breaks its dataset's own policy
 │   ├── DatasetEmpty          no example is ready
 │   ├── ProviderRefused       the provider answered with a terminal refusal
+│   │   └── UploadGone            an upload in parts takes no more of them: expired, cancelled or completed
 │   ├── BudgetExceeded        the month's budget has not enough left for this training
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
+├── LimitsRefused         a deployment's own limits table is wrong
 ├── AliasConflict         an alias is not at the version its mover has seen
 ├── AliasRefused          an alias cannot be moved so; carries what to do
 ├── UnknownModel          a dataset has no model version of that number
@@ -114,6 +116,12 @@ class ProviderRefused(RunFault):
     code = "provider_refused"
 
 
+class UploadGone(ProviderRefused):
+    """Parts sent so far are lost with it; the file can be sent again in another upload."""
+
+    code = "upload_gone"
+
+
 class BudgetExceeded(RunFault):
     code = "budget_exceeded"
 
@@ -128,6 +136,15 @@ class RunDeadlinePassed(RunFault):
 
 class ProviderUnavailable(PixtuneError):
     """The provider did not answer, answered 5xx or 429: worth another try, later."""
+
+
+class LimitsRefused(PixtuneError):
+    """A table of limits cannot be used; `faults` has one line for each row and figure that is wrong."""
+
+    def __init__(self, name: str, faults: list[str]) -> None:
+        listed = "\n".join(f"- {fault}" for fault in faults)
+        super().__init__(f"{name} has {len(faults)} problem(s):\n{listed}")
+        self.faults = faults
 
 
 class AliasConflict(PixtuneError):

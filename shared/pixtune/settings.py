@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pixtune.providers.limits import Limits
 
 
 class MissingSetting(LookupError):
@@ -81,6 +85,14 @@ class Environment:
         """Base URL by provider name; a provider with an empty one is not available in this deployment."""
         urls: dict[str, str] = json.loads(self._get("PROVIDER_URLS"))
         return urls
+
+    @property
+    def limits(self) -> Limits:
+        """What providers take: the table that ships, with PROVIDER_LIMITS (TOML or JSON, may be empty) laid over it.
+        Raises LimitsRefused."""
+        from pixtune.providers.limits import limits_with
+
+        return limits_with(self.variables.get("PROVIDER_LIMITS", ""))
 
     @property
     def default_provider(self) -> str:

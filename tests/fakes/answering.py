@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import IO
+
+from tests.fakes.no_files import NoFiles
 
 from pixtune.errors import ProviderRefused
 from pixtune.examples.rows import Row
@@ -22,7 +23,7 @@ def knows(*example_ids: str, otherwise: str = "no idea") -> Says:
 
 
 @dataclass
-class AnsweringProvider:
+class AnsweringProvider(NoFiles):
     """`providers.port.TrainingProvider`; what is not about answering raises, because no test should come to it."""
 
     models: dict[str, Says] = field(default_factory=dict)
@@ -54,9 +55,6 @@ class AnsweringProvider:
         self.released.append(model_id)
 
     def render(self, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
-        raise NotImplementedError
-
-    def upload(self, name: str, content: IO[bytes]) -> str:
         raise NotImplementedError
 
     def find_jobs(self, run_id: str) -> Sequence[JobView]:

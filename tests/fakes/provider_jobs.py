@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+
+from tests.fakes.no_files import NoFiles
 
 from pixtune.examples.rows import Row
 from pixtune.providers.port import (
@@ -19,7 +21,7 @@ from pixtune.providers.port import (
 
 
 @dataclass
-class FakeProvider:
+class FakeProvider(NoFiles):
     """`providers.port.TrainingProvider` whose jobs are in `jobs`. refusing: raised by every call, when set."""
 
     jobs: dict[str, JobView] = field(default_factory=dict)
@@ -76,9 +78,6 @@ class FakeProvider:
         return self.saved
 
     def render(self, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
-        raise NotImplementedError
-
-    def upload(self, name: str, lines: Iterable[bytes]) -> str:
         raise NotImplementedError
 
     def retires_on(self, model_id: str) -> date | None:

@@ -27,6 +27,7 @@ from pixtune.aws.secrets import ProviderSecrets
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import ComplianceFailed, DatasetNotReady
 from pixtune.providers.factory import provider_for
+from pixtune.providers.limits import limits_with
 from pixtune.providers.port import JobRequest
 from pixtune.settings import MissingSetting
 from pixtune.training.run import Checkpoint, Request, Run, RunStatus, TrainingSettings
@@ -137,9 +138,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch, server: Provider) -> Iterator[Cloud]:
 
 def train(cloud: Cloud) -> None:
     """What LaunchTraining, PollTraining and RecordCheckpoints do in between, by the same adapter."""
-    provider = provider_for(
-        "local", BASE, {"local": cloud.server.base_url}, {"local": {"api_key": cloud.server.api_key}}
-    )
+    keys = {"local": {"api_key": cloud.server.api_key}}
+    provider = provider_for("local", BASE, {"local": cloud.server.base_url}, keys, limits_with())
     run = cloud.runs.get("run_1")
     files = run.files
     job = provider.launch(

@@ -379,8 +379,9 @@ def test_the_sweep_starts_forgotten_runs_and_cancels_stray_jobs(desk: Bench) -> 
 def cancelled_jobs(desk: Bench) -> set[str]:
     """Jobs of this test's runs that are cancelled at the provider."""
     from pixtune.providers.factory import provider_for
+    from pixtune.providers.limits import limits_with
 
     keys = {"local": {"api_key": desk.provider.api_key}}
-    provider = provider_for("local", "local-vision-1", {"local": desk.provider.base_url}, keys)
+    provider = provider_for("local", "local-vision-1", {"local": desk.provider.base_url}, keys, limits_with())
     views = [*provider.find_jobs("run_stray"), *provider.find_jobs("run_kept")]
     return {view.job_id for view in views if view.state.value == "cancelled"}

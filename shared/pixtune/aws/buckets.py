@@ -132,6 +132,16 @@ class Artifacts:
                 return None
             raise
 
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """The object's bytes from `start` to before `stop`. Raises LookupError when there is no such object."""
+        try:
+            answer = self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-{stop - 1}")
+        except ClientError as error:
+            if _code(error) in _GONE:
+                raise LookupError(f"{key} is not in the artifacts bucket.") from error
+            raise
+        return answer["Body"].read()
+
     def keys(self, prefix: str) -> Iterator[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         for page in pages:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from pixtune.aws.items import from_item, to_item
+from pixtune.aws.query_pages import items_of, read_plainly
 from pixtune.errors import TableRefused
 from pixtune.examples import overview
 from pixtune.examples.ports import Item, Place, Write
@@ -42,6 +43,7 @@ class ExamplesTable:
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
+        read_plainly(client)
         self._table = table
 
     def read(self, places: Sequence[Place]) -> list[Item | None]:
@@ -65,13 +67,22 @@ class ExamplesTable:
         return [found.get(place) for place in places]
 
     def query(self, pk: str, prefix: str) -> Sequence[Item]:
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-            ExpressionAttributeValues={":pk": {"S": pk}, ":sk": {"S": prefix}},
-            ConsistentRead=True,
-        )
-        return [from_item(item) for page in pages for item in page["Items"]]
+        return list(self.stream(pk, prefix))
+
+    def stream(self, pk: str, prefix: str, only: Sequence[str] = (), after: str | None = None) -> Iterator[Item]:
+        asked: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :sk)",
+            "ExpressionAttributeValues": {":pk": {"S": pk}, ":sk": {"S": prefix}},
+            "ConsistentRead": True,
+        }
+        if only:
+            names = {f"#{number}": name for number, name in enumerate(("sk", *only))}
+            asked |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
+        if after is not None:
+            asked["ExclusiveStartKey"] = to_item(_key(Place(pk, after)))
+        for page in self._client.get_paginator("query").paginate(**asked):
+            yield from items_of(page)
 
     def write(self, *writes: Write) -> bool:
         puts: Sequence[Any] = [self._put(write) for write in writes]

@@ -24,8 +24,9 @@ REPLY_MARGIN = 256  # tokens a model may answer beyond the bytes of the expected
 class Estimate:
     """Tokens and US dollars, low, mid and high. trained: billable training tokens, epochs included.
 
-    asked, answered: tokens of the evaluation's questions and answers, over all models evaluated. priced: the day the
-    prices were read. epochs_asked: whether the number of epochs was asked for, or is the provider's own choice.
+    asked, answered: tokens of the evaluation's questions and answers, over all models evaluated. *_usd: None where
+    the provider publishes no prices. priced: the day the prices were read. epochs_asked: whether the number of epochs
+    was asked for, or is the provider's own choice.
     """
 
     provider: str
@@ -36,13 +37,13 @@ class Estimate:
     trained: Band
     asked: Band
     answered: Band
-    training_usd: Band
-    evaluation_usd: Band
+    training_usd: Band | None
+    evaluation_usd: Band | None
     priced: date
 
     @property
-    def usd(self) -> Band:
-        return self.training_usd + self.evaluation_usd
+    def usd(self) -> Band | None:
+        return self.training_usd + self.evaluation_usd if self.training_usd and self.evaluation_usd else None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -53,9 +54,9 @@ class Estimate:
             "epochs_asked": self.epochs_asked,
             "tokens": self.trained.to_json(),
             "evaluation_tokens": (self.asked + self.answered).to_json(),
-            "usd": self.usd.to_json(4),
-            "training_usd": self.training_usd.to_json(4),
-            "evaluation_usd": self.evaluation_usd.to_json(4),
+            "usd": self.usd and self.usd.to_json(4),
+            "training_usd": self.training_usd and self.training_usd.to_json(4),
+            "evaluation_usd": self.evaluation_usd and self.evaluation_usd.to_json(4),
             "price_date": self.priced.isoformat(),
         }
 
@@ -107,7 +108,7 @@ def estimate(
         trained=trained,
         asked=asked,
         answered=answered,
-        training_usd=trained * (prices.train / _MILLION),
-        evaluation_usd=asked * (prices.input / _MILLION) + answered * (prices.output / _MILLION),
+        training_usd=trained * (prices.train / _MILLION) if prices else None,
+        evaluation_usd=asked * (prices.input / _MILLION) + answered * (prices.output / _MILLION) if prices else None,
         priced=spec.source("prices").read,
     )

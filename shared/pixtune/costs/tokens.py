@@ -23,7 +23,8 @@ class ImageTokenRule:
     """How a model family counts an image. Source: developers.openai.com/api/docs/guides/images-vision, 2026-07-15.
 
     tiles: fit in longest x longest, bring the short side down to 768, then `base` + `each` per tile of 512.
-    patches: squares of 32 px, at most `budget` of them and `longest` pixels a side, times `each`.
+    patches: squares of 32 px, at most `budget` of them and `longest` pixels a side, times `each`; an image whose
+    longer side has less than `at_least` pixels is enlarged first.
     `low` detail costs `base` where there are tiles; for patches it is not documented, and counts as high.
     """
 
@@ -34,6 +35,7 @@ class ImageTokenRule:
     base: int = 0
     longest: int = 2048
     budget: int = 1536
+    at_least: int = 0
 
 
 def _tiles(width: float, height: float, rule: ImageTokenRule, *, enlarge: bool) -> int:
@@ -48,6 +50,8 @@ def _patches(width: float, height: float, rule: ImageTokenRule) -> int:
     def count(wide: float, high: float) -> int:
         return math.ceil(round(wide, 6) / _PATCH) * math.ceil(round(high, 6) / _PATCH)
 
+    enlarge = max(1.0, rule.at_least / max(width, height))
+    width, height = width * enlarge, height * enlarge
     fit = min(1.0, rule.longest / max(width, height))
     if count(width, height) > rule.budget:
         shrink = math.sqrt(_PATCH * _PATCH * rule.budget / (width * height))

@@ -19,6 +19,8 @@ from pixtune.verdicts import Verdict
 
 _SHA256, _DHASH = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{16}")
 _FORMATS = ("jpeg", "png")
+# What a picture's file may carry beside its pixels; none of it reaches a converted picture.
+METADATA = ("exif", "gps", "maker_note", "thumbnail", "xmp", "iptc", "comment", "icc")
 FOLDER = "folder"  # the type of source that an image's own folder is; it never travels, append_rows derives it
 
 
@@ -33,6 +35,7 @@ class ImageData:
     for an image from before these were measured; its JSON then lacks them, so that its rows keep their digests.
     shown: left, top, right and bottom, as shares, of what a crop left of the upright picture; None: all of it.
     as_stored: True for one that its recipe did not turn upright; `shown` is a part of the stored picture then.
+    metadata: what the upload carried beside its pixels and the image does not, by the names in METADATA.
     """
 
     sha256: str
@@ -52,6 +55,7 @@ class ImageData:
     information: float | None = None
     shown: tuple[float, float, float, float] | None = None
     as_stored: bool | None = None
+    metadata: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -60,6 +64,7 @@ class ImageData:
 
     def to_json(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["metadata"] = list(self.metadata) or None
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
@@ -81,6 +86,9 @@ class ImageData:
                 raise ValueError(f"Expected a part of the picture, found {data['shown']}")
         if data.get("as_stored"):
             values["as_stored"] = True
+        values["metadata"] = tuple(data.get("metadata", ()))
+        if not set(values["metadata"]) <= set(METADATA):
+            raise ValueError(f"Expected names of metadata, found {values['metadata']}")
         image = cls(**values)
         if not (_SHA256.fullmatch(image.sha256) and _DHASH.fullmatch(image.dhash) and image.format in _FORMATS):
             raise ValueError(f"Expected a converted image's hashes and format, found {image}")

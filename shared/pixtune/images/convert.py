@@ -192,6 +192,7 @@ def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: 
         information=bits,
         shown=None if view.shown == (0.0, 0.0, 1.0, 1.0) else view.shown,
         as_stored=None if view.upright else True,
+        metadata=header.metadata,
     )
     outcome, code = (Outcome.FIXED, Code.CONVERTED) if repairs else (Outcome.ACCEPTED, Code.OK)
     verdict = Verdict(outcome, code, "; ".join(repairs), warnings=tuple(notes))

@@ -12,10 +12,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pixtune.images.metadata import in_order, of_chunk, of_gif, of_jpeg
 from pixtune.keys import is_junk
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
 
 MAX_UPLOAD_BYTES = 64 * 1024 * 1024
+_MAX_METADATA = 1024 * 1024  # of one block is looked at
 MIN_SIDE = 16  # pixels; below one encoder block there is nothing to learn from
 MAX_SCANS = 64  # ordinary progressive files have at most 12, a deliberate one 20; 1,006 scans cost 6 s of CPU
 
@@ -65,7 +67,7 @@ class Header:
 
     progressive: JPEG whose coefficients are all kept until the end. whole_lines: JPEG whose entropy coding can
     only be read by decoding it (lossless). bits: per channel. more_pictures: further views follow the first (MPO).
-    bad_icc: the JPEG's colour profile does not fit together.
+    bad_icc: the JPEG's colour profile does not fit together. metadata: what lies beside the pixels, by name.
     """
 
     format: str
@@ -76,6 +78,7 @@ class Header:
     bits: int = 8
     more_pictures: bool = False
     bad_icc: bool = False
+    metadata: tuple[str, ...] = ()
 
 
 def refuse(key: str, size: int) -> Verdict | None:
@@ -241,7 +244,9 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 def _jpeg(data: bytes) -> Header | Verdict:
     sof, width, height, bits, scans, ended, pictures = 0, 0, 0, 8, 0, False, False
     profile: list[tuple[int, int]] = []
+    names: set[str] = set()
     for marker, start, stop in _jpeg_segments(data):
+        names.update(of_jpeg(marker, data[start:stop]) if marker >= 0xE0 else ())
         if marker in _SIZE_MARKERS:
             if sof:
                 return _corrupt("A JPEG with more than one frame header.")
@@ -279,6 +284,7 @@ def _jpeg(data: bytes) -> Header | Verdict:
         whole_lines=sof in _LOSSLESS,
         more_pictures=pictures,
         bad_icc=set(profile) != expected or len(profile) != len(expected),
+        metadata=in_order(names),
     )
 
 
@@ -287,6 +293,7 @@ def _jpeg(data: bytes) -> Header | Verdict:
 
 def _png(data: bytes) -> Header | Verdict:
     at, header, frames, framed = 8, None, 0, False
+    names: set[str] = set()
     while True:
         if at + 8 > len(data):
             return _truncated("the picture: its end marker is missing" if header else "its header")
@@ -312,18 +319,22 @@ def _png(data: bytes) -> Header | Verdict:
             return _corrupt("An animated PNG with frame data that no frame header describes.")
         elif name == b"IEND":
             break
+        elif not needed:
+            names.update(of_chunk(name, data[body : min(after - 4, body + _MAX_METADATA)]))
         at = after
-    return _animated(f"{frames:,}") if frames > 1 else header
+    return _animated(f"{frames:,}") if frames > 1 else replace(header, metadata=in_order(names))
 
 
 # WebP (RFC 9649)
+
+_WEBP_METADATA = frozenset({b"EXIF", b"XMP ", b"ICCP"})
 
 
 def _webp(data: bytes) -> Header | Verdict:
     (declared,) = struct.unpack_from("<I", data, 4)
     if declared + 8 > len(data):
         return _truncated(f"the picture: {declared + 8:,} bytes are declared and {len(data):,} are there")
-    kind = data[12:16]
+    kind, names = data[12:16], set[str]()
     if kind == b"VP8 ":
         if data[23:26] != b"\x9d\x01\x2a":
             return _corrupt("The WebP's frame header is damaged.")
@@ -334,21 +345,25 @@ def _webp(data: bytes) -> Header | Verdict:
     elif kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
-        frames = _webp_frames(data)
+        frames = 0
+        for name, start, stop in _webp_chunks(data):
+            frames += name == b"ANMF"
+            if name in _WEBP_METADATA:
+                names.update(of_chunk(name, data[start : min(stop, start + _MAX_METADATA)]))
         if frames > 1:
             return _animated(f"{frames:,}")
     else:
         return _corrupt(f"A WebP whose first chunk is {kind!r}.")
-    return Header("webp", width, height)
+    return Header("webp", width, height, metadata=in_order(names))
 
 
-def _webp_frames(data: bytes) -> int:
-    at, frames = 12, 0
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Chunks of a WebP: (name, payload start, payload end)."""
+    at = 12
     while at + 8 <= len(data):
         name, length = struct.unpack_from("<4sI", data, at)
-        frames += name == b"ANMF"
+        yield name, at + 8, at + 8 + length
         at += 8 + length + (length & 1)
-    return frames
 
 
 # GIF (Graphics Interchange Format 89a, CompuServe)
@@ -356,9 +371,10 @@ def _webp_frames(data: bytes) -> int:
 
 def _gif(data: bytes) -> Header | Verdict:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at, frames = 13 + _palette_bytes(flags), 0
+    at, frames, names = 13 + _palette_bytes(flags), 0, set[str]()
     while (kind := data[at]) != 0x3B:
         if kind == 0x21:
+            names.update(of_gif(data[at + 1], data[at + 3 : at + 14]))
             at += 2
         elif kind == 0x2C:
             frames += 1
@@ -370,7 +386,8 @@ def _gif(data: bytes) -> Header | Verdict:
         at += 1
     if frames > 1:
         return _animated(f"{frames:,}")
-    return Header("gif", width, height) if frames else _corrupt("A GIF without a picture.")
+    header = Header("gif", width, height, metadata=in_order(names))
+    return header if frames else _corrupt("A GIF without a picture.")
 
 
 def _palette_bytes(flags: int) -> int:

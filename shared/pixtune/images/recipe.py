@@ -14,7 +14,7 @@ from pixtune.images.steps import STEPS, Parameter, fit, parameter_problem, windo
 Detail = Literal["high", "low"]
 Shares = tuple[float, float, float, float]  # left, top, right, bottom, from 0 to 1
 
-VERSION = 2  # rises whenever the same bytes under the same steps would come out differently
+VERSION = 3  # rises whenever the same bytes under the same steps would come out differently
 
 # What a model sees: at detail high 2048 square, then 768 on the short side; at low its 512 box.
 _BOXES: dict[str, dict[str, Parameter]] = {
@@ -87,7 +87,7 @@ class Recipe:
 
     @property
     def id(self) -> str:
-        """A short name that differs whenever the outcome may, such as `2-5d0c3a9e41b7`: a part of object keys."""
+        """A short name that differs whenever the outcome may, such as `3-5d0c3a9e41b7`: a part of object keys."""
         text = json.dumps([[STEPS[step.name].version, step.to_json()] for step in self.steps], sort_keys=True)
         return f"{self.version}-{sha256(text.encode()).hexdigest()[:12]}"
 

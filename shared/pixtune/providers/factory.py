@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pixtune.errors import ProviderRefused
-from pixtune.providers.limits import spec_for
+from pixtune.providers.limits import Limits
 from pixtune.providers.openai_shaped import OpenAIShapedProvider
 from pixtune.providers.port import TrainingProvider
 
 
 def provider_for(
-    name: str, base_model: str, urls: Mapping[str, str], secrets: Mapping[str, Mapping[str, str]]
+    name: str,
+    base_model: str,
+    urls: Mapping[str, str],
+    secrets: Mapping[str, Mapping[str, str]],
+    limits: Limits,
 ) -> TrainingProvider:
     """urls: base URL by provider name, empty where a provider is not available. secrets: name -> {"api_key": ...}.
 
     Raises ProviderRefused when the provider, its base model, its URL or its key is unknown, naming what to do.
     """
-    spec = spec_for(name, base_model)
+    spec = limits.spec(name, base_model)
+    if not spec.adapter:
+        ready = ", ".join(sorted({known.provider for known in limits.specs.values() if known.adapter}))
+        raise ProviderRefused(
+            f"Jobs cannot be launched at provider {name!r} yet; its rows can be checked (pixtune data lint).",
+            f"Train with one of: {ready}.",
+        )
     if not urls.get(name):
         offered = ", ".join(sorted(known for known, url in urls.items() if url)) or "none"
         raise ProviderRefused(

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from pixtune.compliance.ports import Moderation
 from pixtune.costs.estimate import REPLY_MARGIN
 from pixtune.costs.tokens import text_bytes
-from pixtune.errors import ProviderRefused, ProviderUnavailable
+from pixtune.errors import ProviderRefused, ProviderUnavailable, UploadGone
 from pixtune.examples.rows import Row
 from pixtune.providers import chat_rows
 from pixtune.providers.limits import ProviderSpec
@@ -114,24 +114,64 @@ class OpenAIShapedProvider:
         return chat_rows.training_line(row, system, prompt, detail, read_image)
 
     def upload(self, name: str, content: IO[bytes]) -> str:
-        """As the port says. Files above `file_bytes` go in parts; an upload in parts expires after an hour."""
         size = content.seek(0, io.SEEK_END)
         content.seek(0)
+        if (found := self.find_file(name, size)) is not None:
+            return found
         with self._faults(f"uploading {name}"):
+            return self._sender.files.create(file=(name, content, "text/jsonl"), purpose="fine-tune").id
+
+    @property
+    def _sender(self) -> openai.OpenAI:
+        """A client for bytes: a retry of its own could store them twice, or send what is left of a stream."""
+        return self._client.with_options(max_retries=0, timeout=10 * _CREATE_SECONDS)
+
+    def find_file(self, name: str, size: int) -> str | None:
+        with self._faults(f"looking for {name}"):
             for file in self._client.files.list(purpose="fine-tune", limit=10_000):
                 if file.filename == name and file.bytes == size and file.status != "error":
                     return file.id
-            # A retry inside the client would send what is left of the stream, and might store the file twice.
-            client = self._client.with_options(max_retries=0, timeout=10 * _CREATE_SECONDS)
-            if size <= self.spec.file_bytes:
-                return client.files.create(file=(name, content, "text/jsonl"), purpose="fine-tune").id
-            upload = client.uploads.create(bytes=size, filename=name, mime_type="text/jsonl", purpose="fine-tune")
-            parts = iter(lambda: content.read(self.spec.part_bytes), b"")
-            part_ids = [client.uploads.parts.create(upload.id, data=part).id for part in parts]
-            done = client.uploads.complete(upload.id, part_ids=part_ids)
+        return None
+
+    def begin_upload(self, name: str, size: int) -> str:
+        with self._faults(f"beginning the upload of {name}"):
+            return self._sender.uploads.create(
+                bytes=size, filename=name, mime_type="text/jsonl", purpose="fine-tune"
+            ).id
+
+    def upload_part(self, upload_id: str, index: int, data: bytes) -> str:
+        with self._gone(upload_id), self._faults(f"sending part {index} of {upload_id}"):
+            return self._sender.uploads.parts.create(upload_id, data=data).id
+
+    def complete_upload(self, upload_id: str, part_ids: Sequence[str]) -> str:
+        with self._gone(upload_id), self._faults(f"completing {upload_id}"):
+            done = self._sender.uploads.complete(upload_id, part_ids=list(part_ids))
         if done.file is None:
-            raise ProviderUnavailable(f"{self.spec.provider}: the upload of {name} is complete but names no file.")
+            raise ProviderUnavailable(f"{self.spec.provider}: the upload {upload_id} is complete but names no file.")
         return done.file.id
+
+    @contextmanager
+    def _gone(self, upload_id: str) -> Iterator[None]:
+        """No document names the error of an upload that has expired, and none can be asked for its state: whatever
+        refuses the request itself is taken for it, and another upload is tried (a limited number of times)."""
+        import openai
+
+        try:
+            yield
+        except ProviderRefused as refused:
+            cause = refused.__cause__
+            if isinstance(cause, openai.APIStatusError) and cause.status_code in (400, 404, 410):
+                raise UploadGone(refused.message, f"{upload_id} takes no more; begin another upload.") from cause
+            raise
+
+    def delete_file(self, file_id: str) -> None:
+        import openai
+
+        with self._faults(f"deleting file {file_id}"):
+            try:
+                self._client.files.delete(file_id)
+            except openai.NotFoundError:
+                return
 
     # --- jobs
 

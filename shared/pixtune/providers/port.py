@@ -94,8 +94,29 @@ class TrainingProvider(Protocol):
         ...
 
     def upload(self, name: str, content: IO[bytes]) -> str:
-        """Store a training file (seekable) under a content-derived name, once; answers its id, also when a file of
-        that name and size is there already."""
+        """Store a training file (seekable) of at most `file_bytes` in one request, under a content-derived name;
+        answers its id, also when a file of that name and size is there already."""
+        ...
+
+    def find_file(self, name: str, size: int) -> str | None:
+        """The id of a whole training file of that name and size, if there is one."""
+        ...
+
+    def begin_upload(self, name: str, size: int) -> str:
+        """Open an upload of exactly `size` bytes in parts; answers its id. It expires where the provider says so."""
+        ...
+
+    def upload_part(self, upload_id: str, index: int, data: bytes) -> str:
+        """Send one part (of at most `part_bytes`), in any order and beside others; answers its id. Sent twice, a part
+        has two ids, of which a completion names one. Raises UploadGone when the upload takes no more parts."""
+        ...
+
+    def complete_upload(self, upload_id: str, part_ids: Sequence[str]) -> str:
+        """Join the parts in this order into a file; answers its id. Raises UploadGone as `upload_part` does."""
+        ...
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a training file; one that is gone already is success."""
         ...
 
     def find_jobs(self, run_id: str) -> Sequence[JobView]:

@@ -58,15 +58,15 @@ def _run_problems(training: TrainingSettings, spec: ProviderSpec, today: date) -
                 f"Choose another base model or provider (source: {spec.source(path).where}).",
             )
     asked = training.hyperparameters
-    for name, value, (low, high) in (
-        ("n_epochs", asked.n_epochs, spec.epochs),
-        ("batch_size", asked.batch_size, spec.batch_size),
+    for name, value, limits in (
+        ("n_epochs", asked.n_epochs, spec.epochs or (1, None)),
+        ("batch_size", asked.batch_size, spec.batch_size or (1, None)),
+        ("learning_rate_multiplier", asked.learning_rate_multiplier, spec.learning_rate_multiplier or (0, None)),
     ):
-        if value is not None and not low <= value <= high:
-            yield Problem("the run", name, str(value), f"{low} to {high}", "Ask again with a value in this range.")
-    rate = asked.learning_rate_multiplier
-    if rate is not None and rate <= 0:
-        yield Problem("the run", "learning_rate_multiplier", str(rate), "more than 0", "Ask again with such a value.")
+        low, high = limits
+        if value is not None and (value < low or value <= 0 or (high is not None and value > high)):
+            expected = f"{low:g} to {high:g}" if high is not None else f"at least {low:g}" if low else "more than 0"
+            yield Problem("the run", name, f"{value:g}", expected, "Ask again with a value in this range.")
     if training.seed is not None and not spec.seed:
         yield Problem("the run", "seed", str(training.seed), "none", "This provider takes no seed; leave it out.")
 
@@ -82,12 +82,11 @@ def _file_problems(
             f"at least {spec.min_rows}",
             "Add examples, or give validation and test a smaller share in dataset.toml.",
         )
-    if len(rows) > spec.max_rows:
-        yield Problem(
-            split, "rows", f"{len(rows):,}", f"at most {spec.max_rows:,}", "Train on a part of the dataset."
-        )
+    most = spec.validation_rows if split == "validation" and spec.validation_rows is not None else spec.max_rows
+    if most is not None and len(rows) > most:
+        yield Problem(split, "rows", f"{len(rows):,}", f"at most {most:,}", "Train on a part of the dataset.")
     size = sum(_line_bytes(row, settings) for row in rows)
-    if size > spec.upload_bytes:
+    if spec.upload_bytes is not None and size > spec.upload_bytes:
         fix = "Train on fewer or smaller images (a lower detail makes the converted images smaller)."
         yield Problem(split, "bytes", f"about {size:,}", f"at most {spec.upload_bytes:,}", fix)
 
@@ -115,10 +114,10 @@ def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: Provide
                 fix = "Name an image the example has."
                 yield Problem(where, f"turns[{number}]", f"image {part.image}", f"below {len(row.images)}", fix)
                 return  # what follows would look at that image
-    texts = [row.annotation.system if row.annotation and row.annotation.system else settings.system or ""]
-    texts += [text_of(turn) for turn in turns]
+    system = (row.annotation.system if row.annotation else None) or settings.system or ""
+    texts = [("system", system), *((turn.role, text_of(turn)) for turn in turns)]
     for word in spec.reserved_words:
-        if any(word in text for text in texts):
+        if any(word in text for role, text in texts if role in spec.reserved_in):
             yield Problem(where, "text", f"the reserved word {word!r}", "text without it", "Reword it.")
     weight = row.annotation.weight if row.annotation else None
     if weight not in (None, 0, 1):
@@ -126,7 +125,7 @@ def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: Provide
             where, "weight", f"{weight:g}", "0 or 1", "Leave the weight out, or say 0 to learn nothing from it."
         )
     shown = sum(part.image is not None for turn in turns for part in turn.parts)
-    if shown > spec.images_per_row:
+    if spec.images_per_row is not None and shown > spec.images_per_row:
         yield Problem(where, "images", str(shown), f"at most {spec.images_per_row}", "Split the example.")
     for number, picture in enumerate(row.images):
         if picture.image.format not in spec.formats:
@@ -134,12 +133,12 @@ def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: Provide
             yield Problem(
                 where, f"images[{number}].format", picture.image.format, kinds, f"Convert {picture.upload}."
             )
-        if picture.image.size > spec.bytes_per_image:
+        if spec.bytes_per_image is not None and picture.image.size > spec.bytes_per_image:
             limit = f"at most {spec.bytes_per_image:,}"
             fix = f"Make {picture.upload} smaller."
             yield Problem(where, f"images[{number}].bytes", f"{picture.image.size:,}", limit, fix)
     tokens = training_tokens(row, settings, spec).high
-    if tokens > spec.tokens_per_row:
+    if spec.tokens_per_row is not None and tokens > spec.tokens_per_row:
         fix = "Shorten it: a longer row is cut at its end, and the answer is what is lost."
         yield Problem(where, "tokens", f"up to {tokens:,.0f}", f"at most {spec.tokens_per_row:,}", fix)
 
@@ -157,4 +156,6 @@ def advice(rows: int, training: TrainingSettings, spec: ProviderSpec, today: dat
         notes.append(f"The number of epochs is the provider's choice: about {auto_epochs(rows, spec.auto_epochs)}.")
     if spec.content_skips:
         notes.append(f"The provider leaves out, without failing, images that show {', '.join(spec.content_skips)}.")
+    if spec.prices is None:
+        notes.append(f"The prices of {spec.title} are not published: tokens are estimated, dollars are not.")
     return notes

@@ -74,10 +74,10 @@ def quiet_seconds_left(run: Run, window: float, now: float) -> float:
 
 
 def charge_for(run: Run, limits: LaunchLimits, now: float) -> Charge | None:
-    """What the training takes out of the budget: the high end of its estimate."""
+    """What the training takes out of the budget: the high end of its estimate; nothing where it has no price."""
     if limits.monthly_budget is None:
         return None
-    dollars = float(run.estimate["usd"]["high"]) if run.estimate else 0.0
+    dollars = float(run.estimate["usd"]["high"]) if run.estimate and run.estimate["usd"] else 0.0
     return Charge(f"{datetime.fromtimestamp(now, UTC):%Y-%m}", dollars, limits.monthly_budget)
 
 

@@ -142,3 +142,11 @@ class ArtifactStore(Protocol):
     def put_once(self, key: str, body: bytes, content_type: str) -> bool: ...
 
     def get(self, key: str) -> bytes | None: ...
+
+
+class RangedArtifacts(ArtifactStore, Protocol):
+    """An artifacts bucket of which a part of an object can be read."""
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """The bytes from `start` to before `stop`. Raises LookupError when there is no such object."""
+        ...

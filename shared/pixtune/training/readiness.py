@@ -12,7 +12,7 @@ from pixtune.datasets.reading import read_manifest, read_split
 from pixtune.errors import DatasetNotReady
 from pixtune.evaluation.sample import sampled
 from pixtune.examples.ports import Each, one_by_one
-from pixtune.providers.limits import spec_for
+from pixtune.providers.limits import Limits
 from pixtune.providers.port import TrainingProvider
 from pixtune.providers.readiness import advice, problems
 from pixtune.training.ports import ArtifactStore, Runs
@@ -25,6 +25,7 @@ def check_readiness(
     runs: Runs,
     artifacts: ArtifactStore,
     provider: TrainingProvider,
+    limits: Limits,
     today: date,
     predictor: SkipPredictor | None = None,
     each: Each = one_by_one,
@@ -37,7 +38,7 @@ def check_readiness(
         raise DatasetNotReady(f"Run {run_id} has no dataset version.", "Publish the dataset first.")
     manifest = read_manifest(artifacts, run.manifest_key)
     splits = {split: read_split(artifacts, manifest, split) for split in ("train", "validation", "test")}
-    spec = spec_for(run.settings.provider, run.settings.base_model)
+    spec = limits.spec(run.settings.provider, run.settings.base_model)
     told = provider.retires_on(spec.base_model)  # the provider's own word counts before the table's
     spec = replace(spec, answer_until=told) if told else spec
     found = problems(splits, manifest.settings, run.settings, spec, today)

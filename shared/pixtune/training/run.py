@@ -104,7 +104,8 @@ class Run:
     launch are conditional on it. deadline_at: set by the first launch of an attempt, 0 before.
     intent_at: when a create was last about to be sent; set and no provider_job_id means the outcome is unknown.
     provider_status: the provider job's state when last asked, as a `JobState` value.
-    files: "training" / "validation" -> the provider's file id.
+    files: "training" / "validation" -> the provider's file id. uploads: the same -> a file on its way there in parts
+    (a `files.OpenUpload` as JSON).
     steps: checkpoints to evaluate, 0 being the base model. estimate: tokens and cost, low, mid, high.
     reenqueued_at: when SettleUploads last sent uploads again.
     turn, task_token: the polling turn that waits now. promotion: what promote_model decided and why.
@@ -126,6 +127,7 @@ class Run:
     manifest_key: str | None = None
     training_id: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    uploads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fence: int = 0
     intent_at: float | None = None
     provider_job_id: str | None = None
@@ -149,6 +151,7 @@ class Run:
             "settings": self.settings.to_json(),
             "status": self.status.value,
             "files": dict(self.files),
+            "uploads": {purpose: dict(upload) for purpose, upload in self.uploads.items()},
             "steps": list(self.steps),
             "failure": asdict(self.failure) if self.failure else None,
         }
