@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pixtune.annotations import dataset_toml
 from pixtune.annotations.read import ReadAnnotations
@@ -49,6 +49,9 @@ class _Folder:
     def read(self, key: str, version_id: str) -> _File:  # noqa: ARG002 - the port's signature
         return _File(self.files[key].read_bytes())
 
+    def open(self, key: str, version_id: str) -> IO[bytes]:  # noqa: ARG002 - as above
+        return self.files[key].open("rb")
+
     def metadata(self, key: str, version_id: str) -> Mapping[str, str]:  # noqa: ARG002 - files have none
         return {}
 
@@ -63,6 +66,9 @@ class _Nowhere:
     """The facts stay here; nothing is sent."""
 
     def send(self, messages: object) -> None: ...
+
+    def put_once(self, key: str, body: bytes, content_type: str) -> bool:  # noqa: ARG002 - the port's signature
+        return True
 
 
 @dataclass
@@ -84,7 +90,7 @@ class FolderCheck:
             if path.is_file()
         }
         self._privacy = _privacy_of(files.get(f"{_DATASET}/{SETTINGS_FILE}"))
-        reader = ReadAnnotations(_Folder(files), _Nowhere())
+        reader = ReadAnnotations(_Folder(files), _Nowhere(), _Nowhere(), _Nowhere())
 
         def annotation(path: Path) -> Verdict:
             key = f"{_DATASET}/{path.relative_to(self.folder).as_posix()}"

@@ -89,6 +89,11 @@ def inline_object(sha256: str) -> str:
     return f"inline/{sha256}"
 
 
+def is_archive(key: str) -> bool:
+    """Whether the annotation file is a tar, which is read as a stream and never as a whole."""
+    return key.lower().endswith(".tar")
+
+
 def stem_of(key: str) -> str:
     """The key without its last suffix: what `photo.jpg` and `photo.json` have in common."""
     folder, slash, name = key.rpartition("/")

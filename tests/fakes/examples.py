@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any
 
 from pixtune.examples.ports import Item, Place, Write
@@ -164,6 +165,10 @@ class MemoryUploads:
         self.step("get upload")
         version = self._at(key, version_id)
         return Content(version.body, version.metadata) if version and version.body is not None else None
+
+    def open(self, key: str, version_id: str) -> BytesIO | None:
+        content = self.read(key, version_id)
+        return BytesIO(content.body) if content else None
 
     def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None:
         self.step("head upload")

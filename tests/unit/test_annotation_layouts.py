@@ -202,7 +202,6 @@ def test_all_problems_of_a_file_are_listed_at_once_with_their_lines() -> None:
         ("a.xml", b"<html/>", Code.UNKNOWN_LAYOUT, "root is <html>"),
         ("a.xml", b"<annotation>", Code.BAD_SYNTAX, "no element found: line 1"),
         ("a.parquet", b"PAR1", Code.PARQUET, "Parquet"),
-        ("a.tar", b"x", Code.UNSUPPORTED_ANNOTATION, "WebDataset"),
         ("a.yaml", b"names: [a]", Code.UNKNOWN_LAYOUT, "another name"),
         ("data.yaml", b"train: images", Code.BAD_SYNTAX, "does not name every class"),
         ("data.yaml", b"a: &a [x]\nnames: [*a, *a]", Code.BAD_SYNTAX, "does not name every class"),

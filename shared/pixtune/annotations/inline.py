@@ -23,10 +23,11 @@ _DATA_URL = re.compile(r"data:(?P<head>[^,]{0,200}),", re.IGNORECASE)  # RFC 239
 _DEEPEST = 8  # of the levels at which a layout names a picture: messages, content, image_url, url
 
 
-def taken_out(values: Any, bucket: str, keep: Keep) -> Any:
+def taken_out(values: Any, bucket: str, keep: Keep, path_of: Callable[[str], str] | None = None) -> Any:
     """The row with every data URL, where a picture may be named, replaced by the path of the kept picture.
 
-    axolotl's `base64` is one too. Raises BadRow for one that cannot be decoded.
+    axolotl's `base64` is one too. path_of: the path that any other name of a picture stands for. Raises BadRow for a
+    data URL that cannot be decoded.
     """
 
     def place(text: str, where: str) -> str:
@@ -34,7 +35,9 @@ def taken_out(values: Any, bucket: str, keep: Keep) -> Any:
 
     def walked(value: Any, where: str, named: bool, depth: int) -> Any:
         if isinstance(value, str):
-            return place(value, where) if named and value[:5].lower() == "data:" else value
+            if not named:
+                return value
+            return place(value, where) if value[:5].lower() == "data:" else path_of(value) if path_of else value
         if depth > _DEEPEST:
             return value
         if isinstance(value, list):

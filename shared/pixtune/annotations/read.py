@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
-from pixtune.annotations import fields, layouts
+from pixtune.annotations import fields, layouts, webdataset
+from pixtune.annotations.inline import Keep
 from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, row_notes
 from pixtune.events.s3 import Change, UploadEvent, parse, reconcile_message
 from pixtune.examples.facts import AnnotationFact, Fact, Source, SourceFact, together
@@ -29,6 +30,7 @@ from pixtune.keys import (
     inline_hash,
     inline_key,
     inline_object,
+    is_archive,
     is_junk,
 )
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
@@ -61,6 +63,7 @@ class UploadReader(Protocol):
     @property
     def bucket(self) -> str: ...
     def read(self, key: str, version_id: str) -> Upload | None: ...
+    def open(self, key: str, version_id: str) -> IO[bytes] | None: ...
     def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None: ...
     def current_of(self, key: str) -> CurrentUpload | None: ...
     def keys(self, prefix: str) -> Iterable[str]: ...
@@ -118,18 +121,29 @@ class ReadAnnotations:
             return [closing]
         if refusal := _refusal(event.key, size or 0):
             return [replace(closing, verdict=refusal)]
-        upload = self.uploads.read(event.key, source.version_id)
-        if upload is None:  # superseded: what is current now, a reconcile will say
-            return [SourceFact(dataset, Source("file", event.key, "", ""), Change.RECHECK)]
         pictures = Pictures(dataset, self.inline, self.each)
-        reading = layouts.read_file(event.key, upload.body, self.uploads.bucket, pictures.keep)
+        found = self._reading(event.key, source.version_id, pictures.keep)
+        if found is None:  # superseded: what is current now, a reconcile will say
+            return [SourceFact(dataset, Source("file", event.key, "", ""), Change.RECHECK)]
         pictures.store()
+        reading = found
         if reading.stem:
             resolved = images_of_stem(reading.stem, self.uploads.keys(f"{reading.stem}."))
             reading = _resolved(reading, resolved)
             source = replace(source, reading=hashed(canonical(list(resolved)), 16))
             closing = replace(closing, stems=(reading.stem,), resolved=resolved)
         return _facts(replace(closing, source=source), reading)
+
+    def _reading(self, key: str, version_id: str, keep: Keep) -> Reading | None:
+        bucket = self.uploads.bucket
+        if is_archive(key):
+            stream = self.uploads.open(key, version_id)
+            if stream is None:
+                return None
+            with stream:
+                return webdataset.read(key, stream, bucket, keep)
+        upload = self.uploads.read(key, version_id)
+        return layouts.read_file(key, upload.body, bucket, keep) if upload else None
 
     def _metadata_facts(self, dataset: str, event: UploadEvent) -> list[Fact]:
         metadata = self.uploads.metadata(event.key, event.version_id)
@@ -211,10 +225,9 @@ def _refusal(key: str, size: int) -> Verdict | None:
         )
     if is_junk(key):
         return rejected(Code.JUNK_FILE, f"{key!r} is a file that an operating system left behind.", "Delete it.")
-    if size > _MAX_BYTES:
-        return rejected(
-            Code.FILE_TOO_LARGE, f"The file has {size:,} bytes; {_MAX_BYTES:,} are read at most.", "Split it."
-        )
+    limit = webdataset.MAX_BYTES if is_archive(key) else _MAX_BYTES
+    if size > limit:
+        return rejected(Code.FILE_TOO_LARGE, f"The file has {size:,} bytes; {limit:,} are read at most.", "Split it.")
     return None
 
 

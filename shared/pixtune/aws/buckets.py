@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
@@ -55,6 +55,16 @@ class Uploads:
                 return None
             raise
         return StoredUpload(answer["Body"].read(), answer["Metadata"])
+
+    def open(self, key: str, version_id: str) -> IO[bytes] | None:
+        """The upload at exactly this version, to be read once from its start and closed; None when it is gone."""
+        try:
+            body = self._client.get_object(Bucket=self.bucket, Key=key, VersionId=version_id)["Body"]
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+        return cast("IO[bytes]", body)  # botocore's StreamingBody reads and closes like one
 
     def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None:
         """The upload's own metadata at this version; None when that version is no longer there."""
