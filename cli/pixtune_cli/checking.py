@@ -55,6 +55,9 @@ class _Folder:
     def metadata(self, key: str, version_id: str) -> Mapping[str, str]:  # noqa: ARG002 - files have none
         return {}
 
+    def tags(self, key: str, version_id: str) -> Mapping[str, str]:  # noqa: ARG002 - files have none
+        return {}
+
     def current_of(self, key: str) -> _Current:
         return _Current(self.files[key].stat().st_size)
 

@@ -28,6 +28,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         inline=Artifacts(clients.s3(), environment.artifacts_bucket),
         images=Queue(clients.sqs(), environment.images_queue),
         each=in_threads,
+        reads_tags=environment.read_object_tags,
     )
     again = read_annotations.take(event["Records"])
     for message_id, error in again.items():

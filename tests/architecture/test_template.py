@@ -90,6 +90,17 @@ def test_the_reader_of_annotations_may_store_pictures_it_found_inside_them_and_n
     assert {"Fn::Sub": "${ArtifactsBucket.Arn}/inline/*"} in as_list(reads[0]["Resource"])
 
 
+def test_tags_are_read_only_where_a_parameter_says_so_and_by_those_two_functions() -> None:
+    assert source()["Parameters"]["ReadObjectTags"]["Default"] == "false"
+    policy = source()["Resources"]["ObjectTagsRead"]
+    assert policy["Condition"] == "ReadsObjectTags"
+    assert policy["Properties"]["Roles"] == [{"Ref": "ConvertImageRole"}, {"Ref": "ReadAnnotationsRole"}]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "s3:GetObjectVersionTagging"
+    inline = [statement for role in resources("AWS::IAM::Role") for statement in statements(role)]
+    assert not [one for one in inline if "s3:GetObjectVersionTagging" in as_list(one["Action"])]
+
+
 def test_no_function_may_write_to_the_bucket_whose_events_start_functions_but_the_one_that_signs_uploads() -> None:
     writers = {
         role

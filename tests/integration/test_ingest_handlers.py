@@ -145,6 +145,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             "EXAMPLES_TABLE": "examples",
             "RUNS_TABLE": "runs",
             **{f"{name.upper().replace('-', '_')}_QUEUE_URL": url for name, url in urls.items()},
+            "READ_OBJECT_TAGS": "true",
             "REENQUEUE_AFTER_SECONDS": "120",
             "SETTLE_DEADLINE_SECONDS": "3600",
             "POLL_MIN_SECONDS": "30",
@@ -220,6 +221,24 @@ def test_an_images_own_metadata_go_through_the_reader_and_become_its_annotation(
     stack.append()
     (row,) = stack.rows()
     assert row.sources == ("pets/a.jpg",)
+
+
+def test_an_images_tags_go_through_the_reader_too(stack: Stack) -> None:
+    tags = {
+        "TagSet": [{"Key": "class", "Value": "cat"}, {"Key": "split", "Value": "test"}, {"Key": "team", "Value": "x"}]
+    }
+    item = stack.drop("pets/a.jpg", b"photo")["detail"]["object"]
+    stack.s3.put_object_tagging(Bucket="uploads", Key="pets/a.jpg", VersionId=item["version-id"], Tagging=tags)
+    fact = put_image(annotated=True).to_json()
+    fact |= {"key": "pets/a.jpg", "version_id": item["version-id"], "sequencer": padded(item["sequencer"])}
+    stack.append(fact)
+    records = stack.waiting("annotations")
+    assert stack.call("read_annotations", {"Records": records}) == {"batchItemFailures": []}
+    stack.append()
+    (row,) = stack.rows()
+    assert row.annotation
+    assert (row.annotation.turns[-1].parts[0].text, row.annotation.split) == ("cat", "test")
+    assert row.annotation.fields == {}
 
 
 def test_a_picture_inside_a_row_is_stored_among_the_artifacts_and_the_gate_asked_to_look_at_it(stack: Stack) -> None:

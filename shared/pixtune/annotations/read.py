@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
 from hashlib import sha256
 from typing import IO, Any, Protocol
 
-from pixtune.annotations import fields, layouts, webdataset
+from pixtune.annotations import layouts, object_labels, webdataset
 from pixtune.annotations.inline import Keep
-from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, row_notes
+from pixtune.annotations.reading import FoundRow, Problem, Reading, row_notes
 from pixtune.events.s3 import Change, UploadEvent, parse, reconcile_message
 from pixtune.examples.facts import AnnotationFact, Fact, Source, SourceFact, together
 from pixtune.examples.identity import example_id
@@ -35,7 +33,6 @@ from pixtune.keys import (
 )
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
 
-METADATA_PREFIX = "pixtune-"
 _MAX_SHOWN = 4  # contradicting annotations that are kept: they must fit one table item
 _TOGETHER, _BYTES_TOGETHER = 100, 32_000_000  # pictures, and their bytes, that wait to be stored
 _MAX_BYTES = 50_000_000  # a file this size and its rows fit the function's memory
@@ -65,6 +62,7 @@ class UploadReader(Protocol):
     def read(self, key: str, version_id: str) -> Upload | None: ...
     def open(self, key: str, version_id: str) -> IO[bytes] | None: ...
     def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None: ...
+    def tags(self, key: str, version_id: str) -> Mapping[str, str] | None: ...
     def current_of(self, key: str) -> CurrentUpload | None: ...
     def keys(self, prefix: str) -> Iterable[str]: ...
 
@@ -78,13 +76,14 @@ class InlineStore(Protocol):
 @dataclass(frozen=True, slots=True)
 class ReadAnnotations:
     """What the annotations queue's messages are answered with. images: where the gate is asked to look at a picture.
-    each: how pictures are stored, several at a time or one by one."""
+    each: how pictures are stored, several at a time or one by one. reads_tags: a picture's tags are labels too."""
 
     uploads: UploadReader
     facts: Outbox
     inline: InlineStore
     images: Outbox
     each: Each = one_by_one
+    reads_tags: bool = False
 
     def take(self, records: Iterable[Mapping[str, Any]]) -> dict[str, Exception]:
         """Answer a batch of SQS records; returns those that must come again, with what went wrong."""
@@ -132,7 +131,7 @@ class ReadAnnotations:
             reading = _resolved(reading, resolved)
             source = replace(source, reading=hashed(canonical(list(resolved)), 16))
             closing = replace(closing, stems=(reading.stem,), resolved=resolved)
-        return _facts(replace(closing, source=source), reading)
+        return list(_facts(replace(closing, source=source), reading))
 
     def _reading(self, key: str, version_id: str, keep: Keep) -> Reading | None:
         bucket = self.uploads.bucket
@@ -147,10 +146,17 @@ class ReadAnnotations:
 
     def _metadata_facts(self, dataset: str, event: UploadEvent) -> list[Fact]:
         metadata = self.uploads.metadata(event.key, event.version_id)
-        if metadata is None:
+        tags = self.uploads.tags(event.key, event.version_id) if self.reads_tags else {}
+        if metadata is None or tags is None:
             return []  # that version is gone, and what it said with it
         source = Source("object", event.key, event.version_id, event.sequencer, event.expected)
-        return _facts(SourceFact(dataset, source, Change.PUT), read_metadata(event.key, metadata))
+        closing = SourceFact(dataset, source, Change.PUT)
+        closing, *rows = _facts(closing, object_labels.read(event.key, metadata, tags))
+        if tags and not rows:
+            # Tags change: what another delivery read of them is taken back, so that no label is left over.
+            name = example_id(dataset, [event.key], object_labels.asked(metadata))
+            return [replace(closing, rows=1), AnnotationFact(dataset, source, name, (event.key,), ())]
+        return [closing, *rows]
 
 
 @dataclass
@@ -191,31 +197,6 @@ class Pictures:
         return None
 
 
-def read_metadata(key: str, metadata: Mapping[str, str]) -> Reading:
-    """What an image's `x-amz-meta-pixtune-*` values say about it; other names are none of our business."""
-    layout = "object metadata"
-    values = {
-        name.removeprefix(METADATA_PREFIX): _decoded(value)
-        for name, value in metadata.items()
-        if name.startswith(METADATA_PREFIX)
-    }
-    if not any(name in values for name in fields.PROMPTS + fields.ANSWERS):
-        note = Note(Code.FIELD_IGNORED, f"Without an answer, {', '.join(sorted(values))} describe no example.")
-        return Reading(layout, notes=(note,))
-    try:
-        return Reading(layout, (fields.row_of(values, [key], key, ""),))
-    except BadRow as problem:
-        return Reading(layout, problems=(problem.at("the metadata"),))
-
-
-def _decoded(value: str) -> str:
-    """S3 answers values that are not ASCII as RFC 2047 words (AWS: "Working with object metadata")."""
-    try:
-        return str(make_header(decode_header(value))) if "=?" in value else value
-    except (HeaderParseError, LookupError, ValueError):
-        return value
-
-
 def _refusal(key: str, size: int) -> Verdict | None:
     if not dataset_of(key):
         return rejected(
@@ -244,7 +225,7 @@ def _resolved(reading: Reading, found: tuple[str, ...]) -> Reading:
     return replace(reading, rows=(), notes=(*reading.notes, note))
 
 
-def _facts(closing: SourceFact, reading: Reading) -> list[Fact]:
+def _facts(closing: SourceFact, reading: Reading) -> tuple[SourceFact, *tuple[AnnotationFact, ...]]:
     facts: dict[str, AnnotationFact] = {}
     problems = list(reading.problems)
     for row in reading.rows:
@@ -269,7 +250,7 @@ def _facts(closing: SourceFact, reading: Reading) -> list[Fact]:
     ]
     verdict = _verdict(reading, problems, conflicts)
     closing = replace(closing, rows=len(facts), verdict=verdict, settings=reading.settings, layout=reading.layout)
-    return [closing, *facts.values()]
+    return closing, *facts.values()
 
 
 def _id_taken(row: FoundRow, before: AnnotationFact) -> Problem:

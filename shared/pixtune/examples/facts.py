@@ -100,8 +100,8 @@ class ImageFact:
     """`change` PUT: this upload is this image, or was rejected. DELETED, ARCHIVED: it is gone. RECHECK: look again.
 
     sequencer: padded, and empty exactly when the fact answers a reconcile; then `expected` is what the table
-    showed when the reconcile was asked for (None: no item). annotated: the object carries `pixtune-*` metadata,
-    which read_annotations should look at; a hint, never the annotation itself.
+    showed when the reconcile was asked for (None: no item). annotated: the object carries `pixtune-*` metadata or
+    tags, which read_annotations should look at; a hint, never the annotation itself.
     """
 
     dataset: str

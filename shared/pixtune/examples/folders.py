@@ -27,7 +27,7 @@ def that_count(examples: Sequence[ExampleItem], wanted: bool = True) -> list[Exa
     """The examples without labels of folders that do not count: for an image that another example speaks for, in a
     dataset with one such class only (a folder that merely holds its images), and where they are not wanted.
 
-    Examples that never were more than a folder's label for an image that is not there are left out too.
+    Examples about which nothing was ever said (`is_nothing`) are left out too.
     """
     labels = {example.example_id: folder_label(example) for example in examples}
     spoken = {
@@ -47,7 +47,7 @@ def that_count(examples: Sequence[ExampleItem], wanted: bool = True) -> list[Exa
     return [
         example
         for example in examples
-        if (labels[example.example_id] is None and not _is_nothing(example)) or (counts and free(example))
+        if (labels[example.example_id] is None and not is_nothing(example)) or (counts and free(example))
     ]
 
 
@@ -55,6 +55,8 @@ def _images(example: ExampleItem) -> set[str]:
     return {key for slot in example.slots.values() for key in slot.images}
 
 
-def _is_nothing(example: ExampleItem) -> bool:
-    only_folder = all(slot.type == FOLDER for slot in example.slots.values())
-    return only_folder and example.state is State.DELETED and not example.revision
+def is_nothing(example: ExampleItem) -> bool:
+    """Whether it never was more than a folder's label for an image that is not there, or an image's tags that say
+    nothing."""
+    silent = all(slot.type == FOLDER or not slot.annotations for slot in example.slots.values())
+    return silent and example.state is State.DELETED and not example.revision

@@ -9,7 +9,7 @@ from typing import Any
 
 from pixtune.examples import places
 from pixtune.examples.facts import FOLDER
-from pixtune.examples.folders import folder_label, that_count
+from pixtune.examples.folders import folder_label, is_nothing, that_count
 from pixtune.examples.items import ExampleItem, State, UploadItem
 from pixtune.examples.ports import Examples
 from pixtune.keys import inline_hash, is_annotation
@@ -119,7 +119,7 @@ def upload(table: Examples, dataset: str, key: str) -> dict[str, Any] | None:
 
 def _of_one_upload(examples: Iterable[ExampleItem]) -> list[ExampleItem]:
     """An image's folder is shown as its label where nothing else speaks for it; whether it counts, the others say."""
-    spoken = [example for example in examples if example.slots]
+    spoken = [example for example in examples if example.slots and not is_nothing(example)]
     others = [example for example in spoken if any(slot.type != FOLDER for slot in example.slots.values())]
     return others or [example for example in spoken if folder_label(example)]
 

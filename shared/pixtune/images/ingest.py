@@ -29,12 +29,14 @@ _NOT_KEPT = frozenset({Code.DECODE_TOO_SLOW, Code.DECODER_DIED})  # may come out
 
 
 class Upload(Protocol):
-    """The bytes of an upload and its `x-amz-meta-*` values."""
+    """The bytes of an upload and its `x-amz-meta-*` values. tagged: it has tags, as far as the gate may know."""
 
     @property
     def body(self) -> bytes: ...
     @property
     def metadata(self) -> Mapping[str, str]: ...
+    @property
+    def tagged(self) -> bool: ...
 
 
 class CurrentUpload(Protocol):
@@ -132,7 +134,7 @@ class Gate:
         upload = self.uploads.read(event.key, fact.version_id)
         if upload is None:  # superseded: what is current now, another event or a reconcile will say
             return ImageFact(dataset, event.key, Change.RECHECK)
-        annotated = any(name.startswith(ANNOTATION_METADATA) for name in upload.metadata)
+        annotated = upload.tagged or any(name.startswith(ANNOTATION_METADATA) for name in upload.metadata)
         return self._judged(replace(fact, annotated=annotated), upload.body, event)
 
     def _judged(self, fact: ImageFact, body: bytes, event: UploadEvent) -> ImageFact:

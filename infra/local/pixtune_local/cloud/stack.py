@@ -50,6 +50,7 @@ LOCAL_PARAMETERS: Mapping[str, str] = {
     "SettleDeadlineSeconds": "120",
     "FactsWindowSeconds": "0",
     "ConvertConcurrency": "4",
+    "ReadObjectTags": "true",
 }
 PROVIDER_KEY = "sk-local"
 
