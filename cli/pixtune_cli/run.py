@@ -22,7 +22,7 @@ TimeLimit = Annotated[
 ]
 
 
-def _api(ctx: typer.Context) -> Api:
+def connected(ctx: typer.Context) -> Api:
     from pixtune_cli import target
     from pixtune_cli.client import Api
 
@@ -70,7 +70,7 @@ def start(
         "seed": seed,
         "again": again,
     }
-    api = _api(ctx)
+    api = connected(ctx)
     answer, headers = api.call("POST", "/v1/runs", asked, {"Idempotency-Key": idempotency_key or str(uuid4())})
     run_id = answer["run_id"]
     if headers.get("idempotent-replayed") == "true":
@@ -92,7 +92,7 @@ def watch(ctx: typer.Context, run_id: RunId, timeout: TimeLimit = None, as_json:
     """Follow a run until it ends. Ctrl-C stops watching, never the run."""
     from pixtune_cli import watching
 
-    watching.follow(_api(ctx), run_id, as_json, timeout)
+    watching.follow(connected(ctx), run_id, as_json, timeout)
 
 
 @app.command()
@@ -100,7 +100,7 @@ def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
     """Everything known of a run: status, checkpoints and what happened when."""
     from pixtune_cli.watching import path_of
 
-    api = _api(ctx)
+    api = connected(ctx)
     path = path_of(run_id)
     run = api.get(path)
     checkpoints, events = api.get(f"{path}/checkpoints")["items"], api.get(f"{path}/events")["items"]
@@ -119,7 +119,7 @@ def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
             )
         if events:
             line("")
-            table(("at", "event", ""), [(event["at"], event["name"], event["text"]) for event in events])
+            table(("at", "level", "event", ""), [(e["at"], e["level"], e["name"], e["text"]) for e in events])
     next_step(*_next_of(run))
 
 
@@ -132,7 +132,7 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """Runs, newest first."""
-    api = _api(ctx)
+    api = connected(ctx)
     cursor: str | None = None
     rows: list[dict[str, Any]] = []
     while True:
@@ -168,7 +168,7 @@ def resume(
     """Take a failed run up again: it keeps its version, its uploaded files and its provider job."""
     from pixtune_cli import watching
 
-    api = _api(ctx)
+    api = connected(ctx)
     run, _ = api.call("POST", f"{watching.path_of(run_id)}/resume")
     if as_json:
         json_line(run)
@@ -197,6 +197,8 @@ def _shown(run: dict[str, Any]) -> dict[str, Any]:
         "attempt": run["attempt"] if run["attempt"] > 1 else None,
         "provider job": run["provider_job_id"],
         "provider says": run["provider_status"],
+        "asked": run["asked"],
+        "stuck since": run["stuck_at"],
         "joined": run["joined"],
         "chosen step": run["chosen_step"],
         "model version": run["model_version"],

@@ -14,9 +14,9 @@ from pixtune.aws.examples_table import in_threads
 from pixtune.aws.rekognition import predictor_of
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.readiness import check_readiness
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -11,9 +11,9 @@ from aws_lambda_powertools import Logger
 from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.checkpoints import record_checkpoints
+from pixtune.wiring import provider_for
 
 logger = Logger(service="record_checkpoints")
 environment = Environment(os.environ)

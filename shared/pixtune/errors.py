@@ -12,6 +12,7 @@ PixtuneError
 ├── FenceLost             another attempt of the same run has taken over
 ├── RunEnded              the run has ended already: what comes now changes nothing
 ├── RunNotResumable       the run succeeded or joined another: there is nothing to resume
+├── RunNotPausable        the run has no job that can be paused, or its provider pauses none
 ├── RequestConflict       a request's key came again with another body
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
@@ -79,6 +80,10 @@ class RunEnded(PixtuneError):
 
 class RunNotResumable(PixtuneError):
     """The run did not fail."""
+
+
+class RunNotPausable(PixtuneError):
+    """The run's job cannot be paused or let go on; the message says why."""
 
 
 class RequestConflict(PixtuneError):

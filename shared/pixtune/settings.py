@@ -132,6 +132,11 @@ class Environment:
         return int(self._get("RUN_DEADLINE_SECONDS"))
 
     @property
+    def queue_limit_seconds(self) -> int:
+        """How long a provider job may wait in the provider's queue before it is called stuck."""
+        return int(self._get("QUEUE_LIMIT_SECONDS"))
+
+    @property
     def monthly_budget(self) -> float | None:
         """US dollars that trainings may reserve in a month; None for no limit."""
         value = self._get("MONTHLY_BUDGET_USD")

@@ -97,7 +97,7 @@ def _example(key: str, question: str, chosen: random.Random, uploads: dict[Place
 
 
 def _hashes(chosen: random.Random) -> Iterator[int]:
-    """64-bit difference hashes: of seven photographs in ten, of bursts of four, and of a camera that does not move."""
+    """64-bit difference hashes: of seven photographs in ten, of bursts, and of a camera that does not move."""
     camera = chosen.getrandbits(64)
     while True:
         for _ in range(6):

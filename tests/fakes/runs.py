@@ -49,11 +49,14 @@ class FakeRuns:
     def live(self) -> Iterable[Run]:
         return [run for _, run in sorted(self.records.items()) if not run.status.ended]
 
+    def untidy(self) -> Iterable[Run]:
+        return [run for _, run in sorted(self.records.items()) if run.status.ended and run.untidy]
+
     def checkpoints(self, run_id: str) -> Sequence[Checkpoint]:
         return [saved for (owner, _), saved in sorted(self.saved_checkpoints.items()) if owner == run_id]
 
-    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
-        return [point for (owner, _), point in sorted(self.points.items()) if owner == run_id]
+    def metrics(self, run_id: str, after: int = -1) -> Sequence[Mapping[str, float]]:
+        return [point for (owner, step), point in sorted(self.points.items()) if owner == run_id and step > after]
 
     def last_metric_step(self, run_id: str) -> int:
         return max((step for owner, step in self.points if owner == run_id), default=-1)
@@ -87,6 +90,18 @@ class FakeRuns:
     def record_job(self, run_id: str, provider: str, job_id: str, changes: Mapping[str, Any], *, fence: int) -> None:
         self.update(run_id, {**changes, "provider_job_id": job_id}, fence=fence)
         self.jobs[provider, job_id] = run_id
+
+    def observe(
+        self, run_id: str, changes: Mapping[str, Any], events: Sequence[RunEvent], *, fence: int, seen: float
+    ) -> bool:
+        run = self.records[run_id]
+        if run.fence != fence:
+            raise FenceLost(run_id)
+        if run.observed_at != seen:
+            return False
+        self._change(run_id, changes)
+        self.add_events(run_id, events)
+        return True
 
     def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
         run = self.records[run_id]
@@ -133,7 +148,11 @@ class FakeRuns:
         self.points |= {(run_id, int(point["step"])): dict(point) for point in points}
 
     def add_event(self, run_id: str, event: RunEvent) -> None:
-        self.saved_events.setdefault(run_id, []).append(event)
+        self.add_events(run_id, [event])
+
+    def add_events(self, run_id: str, events: Sequence[RunEvent]) -> None:
+        kept = {_event_key(event): event for event in [*self.saved_events.get(run_id, []), *events]}
+        self.saved_events[run_id] = [kept[key] for key in sorted(kept)]
 
     def _change(self, run_id: str, changes: Mapping[str, Any]) -> Run:
         """Apply JSON values; the conformance test holds this to what Run.from_json would make of them."""
@@ -145,6 +164,10 @@ class FakeRuns:
         if not open_to_requests(changes):
             self.opened = {key: opened for key, opened in self.opened.items() if opened != run_id}
         return run
+
+
+def _event_key(event: RunEvent) -> tuple[int, str]:
+    return int(event.at * 1000), event.id or event.name
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
@@ -199,6 +222,9 @@ class FakeWorkflow:
     answers: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     ended: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def stop(self, run_id: str, attempt: int, cause: str) -> None:
+        self.ended.setdefault((run_id, attempt), "ABORTED")
 
     def ended_badly(self, run_id: str, attempt: int) -> str | None:
         return self.ended.get((run_id, attempt))

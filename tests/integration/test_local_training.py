@@ -107,7 +107,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         stack = Trained(server, provider, artifacts, runs, models, manifest)
 
         check_readiness("run_1", runs, artifacts, provider, limits_with(), TODAY)
-        upload_files("run_1", runs, artifacts, provider, spec_for("local", BASE))
+        upload_files("run_1", runs, artifacts, provider, spec_for("local", BASE), NOW)
         files = stack.run.files
         request = JobRequest(
             "run_1", BASE, files["training"], files["validation"], SETTINGS.hyperparameters, SETTINGS.seed, "lanes"
@@ -121,7 +121,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         for point in provider.checkpoints(job.job_id):
             runs.put_checkpoint(Checkpoint("run_1", point.step, point.model_id, point.metrics))
         for step in [point.step for point in runs.checkpoints("run_1")]:
-            assert activate_model("run_1", step, now=NOW, runs=runs, provider=provider).active
+            assert activate_model("run_1", 1, step, now=NOW, runs=runs, provider=provider).active
             evaluate_checkpoint("run_1", 1, step, runs, artifacts, provider)
             release_model("run_1", step, runs=runs, provider=provider)
         choose_checkpoint("run_1", runs)
@@ -146,7 +146,7 @@ def test_uploading_again_finds_the_files_that_are_there(trained: Trained) -> Non
     files, posts = dict(trained.run.files), trained.posts("/v1/files")
     assert posts == 2
     trained.runs.update("run_1", {"files": {}})
-    upload_files("run_1", trained.runs, trained.artifacts, trained.provider, spec_for("local", BASE))
+    upload_files("run_1", trained.runs, trained.artifacts, trained.provider, spec_for("local", BASE), NOW)
     assert dict(trained.run.files) == files
     assert trained.posts("/v1/files") == posts
 

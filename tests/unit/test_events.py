@@ -77,7 +77,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pixtune.model.rolled_back.v1": item(replace(MOVE, returns_to=1), "HISTORY#champion#000002"),
 }
 OF_OTHERS = {"pixtune.training.requested"}
-FROM_A_LIVE_ONE = {"pixtune.example.deleted.v1"}
+FROM_A_LIVE_ONE = {"pixtune.example.deleted.v1", "pixtune.run.stuck.v1"}
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +106,22 @@ def test_a_new_item_is_announced_as_its_schema_says(event_type: str) -> None:
 def test_writing_an_item_again_unchanged_announces_nothing(event_type: str) -> None:
     again = CASES[event_type] | ({"v": 9} if "v" in CASES[event_type] else {})
     assert types(CASES[event_type], again) == []
+
+
+def test_a_job_found_stuck_is_announced_once_and_again_after_it_has_moved() -> None:
+    waiting = replace(
+        RUN, status=RunStatus.RUNNING, provider_job_id="j1", provider_status="queued", waiting_since=100.0
+    )
+    before, stuck = item(waiting, "RUN"), item(replace(waiting, stuck_at=400.0), "RUN")
+    (event,) = said(before, stuck)
+    assert (event.type, event.data["waited_seconds"], event.data["provider_job_id"]) == (
+        ("pixtune.run.stuck.v1", 300, "j1")
+    )
+    Draft202012Validator(strict(schema_files.schema(event.type))).validate(json.loads(json.dumps(event.data)))
+    assert types(stuck, stuck | {"observed_at": 500.0}) == []
+    moved = item(replace(waiting, provider_status="running", waiting_since=None), "RUN")
+    assert types(stuck, moved) == []
+    assert types(moved, stuck) == ["pixtune.run.stuck.v1"]
 
 
 def test_the_committed_schemas_are_the_ones_the_classes_make() -> None:

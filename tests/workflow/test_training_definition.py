@@ -36,6 +36,7 @@ OUR_FAULTS = [
 ASKS_A_PROVIDER = {
     "CheckReadiness",
     "UploadFiles",
+    "UploadPart",
     "LaunchTraining",
     "RecordCheckpoints",
     "ActivateModel",
@@ -49,6 +50,7 @@ ORDER = [
     "PublishDataset",
     "CheckReadiness",
     "UploadFiles",
+    "UploadPart",
     "LaunchTraining",
     "PollTraining",
     "RecordCheckpoints",
@@ -156,6 +158,8 @@ def test_whatever_leads_to_record_failure_says_what_failed() -> None:
 
 
 def test_an_iteration_never_fails_so_that_no_other_is_aborted_before_it_releases() -> None:
+    parts = DOCUMENT["States"]["UploadParts"]["ItemProcessor"]["States"]
+    assert {state["Type"] for state in parts.values()} == {"Task", "Succeed"}
     inner = DOCUMENT["States"]["EvaluateCheckpoints"]["ItemProcessor"]["States"]
     assert not [name for name, state in inner.items() if state["Type"] == "Fail"]
     assert {inner[name]["Catch"][-1]["Next"] for name in ("ActivateModel", "EvaluateCheckpoint")} == {"ReleaseModel"}

@@ -48,7 +48,7 @@ class Training(Stage):
             "SettleUploads": lambda _: settled(),
             "PublishDataset": lambda _: {"version": 3, "digest": "d1"},
             "CheckReadiness": lambda _: {"ready": True},
-            "UploadFiles": lambda _: {},
+            "UploadFiles": lambda _: {"done": True, "parts_key": "", "parts": 0},
             "LaunchTraining": lambda _: {"outcome": "launched", "wait_seconds": 0},
             "PollTraining": self.poll,
             "RecordCheckpoints": lambda _: {"steps": [{"step": 21 * number} for number in range(steps)]},

@@ -4,7 +4,8 @@ Items (pk / sk): `RUN#{run_id}` / `RUN`, `CHECKPOINT#{step}`, `METRIC#{step}`, `
 `TRAINING#{id}` / `TRAINING` (who holds it, what it was charged); `JOB#{provider}#{job}` / `JOB`;
 `OPEN#{dataset}#{settings digest}` / `OPEN` (the run that takes in further requests; that run's `open` attribute names
 the item, so both come and go in one transaction); `BUDGET#{month}` / `BUDGET`.
-Indexes: `by_dataset` (dataset, run_id) and `live` (live, run_id; the attribute is absent once a run has ended).
+Indexes: `by_dataset` (dataset, run_id) and `live` (live, run_id; the attribute says that a run is live, or that it
+has ended and is to be tidied up after; else it is absent).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,11 +32,17 @@ _Answer = TypeVar("_Answer")
 
 _IS_LIVE = "#status IN (:queued, :running)"
 _LIVE_VALUES = {"queued": RunStatus.QUEUED.value, "running": RunStatus.RUNNING.value}
+_LIVE, _UNTIDY = "1", "untidy"  # values of the attribute `live`
 _CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, full jitter; two writers met on one item
 
 
 def run_key(run_id: str) -> Attributes:
     return to_item({"pk": f"RUN#{run_id}", "sk": "RUN"})
+
+
+def _event_item(run_id: str, event: RunEvent) -> Attributes:
+    key = f"EVENT#{int(event.at * 1000):013d}#{event.id or event.name}"
+    return to_item({**asdict(event), "pk": f"RUN#{run_id}", "sk": key})
 
 
 def open_key(dataset: str, settings_digest: str) -> str:
@@ -108,7 +115,10 @@ class RunsTable:
         return self._run_named_by(f"JOB#{provider}#{job_id}", "JOB")
 
     def live(self) -> Iterator[Run]:
-        yield from map(Run.from_json, self._pages(IndexName="live", **self._where("live", "1")))
+        yield from map(Run.from_json, self._pages(IndexName="live", **self._where("live", _LIVE)))
+
+    def untidy(self) -> Iterator[Run]:
+        yield from map(Run.from_json, self._pages(IndexName="live", **self._where("live", _UNTIDY)))
 
     def of_dataset(self, dataset: str, *, limit: int = 50, before: str | None = None) -> Sequence[Run]:
         """The dataset's runs, newest first; `before`: only runs older than this run id."""
@@ -124,8 +134,14 @@ class RunsTable:
     def checkpoints(self, run_id: str) -> Sequence[Checkpoint]:
         return [Checkpoint.from_json(item) for item in self._under(run_id, "CHECKPOINT#")]
 
-    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
-        return [item["point"] for item in self._under(run_id, "METRIC#")]
+    def metrics(self, run_id: str, after: int = -1) -> Sequence[Mapping[str, float]]:
+        where = self._where("pk", f"RUN#{run_id}", "METRIC#")
+        where["KeyConditionExpression"] = "#hash = :hash AND sk BETWEEN :prefix AND :last"
+        where["ExpressionAttributeValues"] |= {
+            ":prefix": to_attribute(f"METRIC#{after + 1:08d}"),
+            ":last": to_attribute("METRIC#99999999"),
+        }
+        return [item["point"] for item in self._pages(ConsistentRead=True, **where)]
 
     def last_metric_step(self, run_id: str) -> int:
         newest = self._client.query(
@@ -139,7 +155,10 @@ class RunsTable:
 
     def events(self, run_id: str) -> Sequence[RunEvent]:
         """In order of time."""
-        return [RunEvent(item["at"], item["name"], item["text"]) for item in self._under(run_id, "EVENT#")]
+        return [
+            RunEvent(item["at"], item["name"], item["text"], item.get("level", "info"), item.get("id", ""))
+            for item in self._under(run_id, "EVENT#")
+        ]
 
     # the run record
 
@@ -185,6 +204,18 @@ class RunsTable:
         )
         if failed:
             raise self._why_not(run_id, fence)
+
+    def observe(
+        self, run_id: str, changes: Mapping[str, Any], events: Sequence[RunEvent], *, fence: int, seen: float
+    ) -> bool:
+        still = "#observed_at = :seen" if seen else "(#observed_at = :seen OR attribute_not_exists(#observed_at))"
+        puts = [{"Put": {"TableName": self.table, "Item": _event_item(run_id, event)}} for event in events]
+        values = {"held_fence": fence, "seen": seen}
+        if self._write_run(run_id, changes, f"#fence = :held_fence AND {still}", values, puts):
+            return True
+        if self.get(run_id).fence != fence:
+            raise self._why_not(run_id, fence)
+        return False
 
     def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
         condition, values = f"#fence = :held_fence AND {_IS_LIVE}", {"held_fence": fence} | _LIVE_VALUES
@@ -266,14 +297,14 @@ class RunsTable:
 
     def put_metrics(self, run_id: str, points: Sequence[Mapping[str, float]]) -> None:
         newest = {int(point["step"]): dict(point) for point in points}  # a batch may name an item only once
-        writes: list[Any] = [
-            {
-                "PutRequest": {
-                    "Item": to_item({"pk": f"RUN#{run_id}", "sk": f"METRIC#{step:08d}", "point": newest[step]})
-                }
-            }
+        self._put_all(
+            to_item({"pk": f"RUN#{run_id}", "sk": f"METRIC#{step:08d}", "point": newest[step]})
             for step in sorted(newest)
-        ]
+        )
+
+    def _put_all(self, items: Iterable[Attributes]) -> None:
+        """Store items, no two of the same key."""
+        writes: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
         while writes:
             batch, writes = writes[:25], writes[25:]
             answer = self._client.batch_write_item(RequestItems={self.table: batch})
@@ -283,7 +314,11 @@ class RunsTable:
                 writes = [*unwritten, *writes]
 
     def add_event(self, run_id: str, event: RunEvent) -> None:
-        self._put(run_id, f"EVENT#{int(event.at * 1000):013d}#{event.name}", asdict(event))
+        self._client.put_item(TableName=self.table, Item=_event_item(run_id, event))
+
+    def add_events(self, run_id: str, events: Sequence[RunEvent]) -> None:
+        items = [_event_item(run_id, event) for event in events]
+        self._put_all({item["sk"]["S"]: item for item in items}.values())
 
     # DynamoDB
 
@@ -326,8 +361,10 @@ class RunsTable:
         self, run_id: str, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], remove: str = ""
     ) -> Any:  # Any: one shape for update_item and for transactions, which the stubs tell apart
         ended = "status" in changes and RunStatus(changes["status"]).ended
-        settings = dict(changes) | ({"live": "1"} if "status" in changes and not ended else {})
-        removed = ", ".join(name for name in (remove, "#live" if ended else "") if name)
+        listed = _UNTIDY if changes.get("untidy") else _LIVE if "status" in changes and not ended else None
+        settings = dict(changes) | ({"live": listed} if listed else {})
+        unlisted = listed is None and (ended or changes.get("untidy") is False)
+        removed = ", ".join(name for name in (remove, "#live" if unlisted else "") if name)
         change = "SET " + ", ".join(f"#{name} = :{name}" for name in settings)
         change += f" REMOVE {removed}" if removed else ""
         parts = expression(condition, {**values, **settings}, change)

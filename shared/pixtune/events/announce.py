@@ -17,6 +17,7 @@ from pixtune.events.announced import (
     ExampleChanged,
     RunChanged,
     RunFailed,
+    RunStuck,
     UploadJudged,
     Warned,
 )
@@ -93,6 +94,27 @@ def events_for(change: ItemChange) -> list[CloudEvent]:
 
 
 def _run(old: Item | None, new: Item) -> Said:
+    return _status(old, new) + _stuck(old, new)
+
+
+def _stuck(old: Item | None, new: Item) -> Said:
+    if old is None or old.get("stuck_at") or not new.get("stuck_at"):
+        return []
+    run = Run.from_json(new)
+    data = RunStuck(
+        run_id=run.run_id,
+        dataset=run.dataset,
+        attempt=run.attempt,
+        provider=run.settings.provider,
+        base_model=run.settings.base_model,
+        provider_job_id=run.provider_job_id,
+        provider_status=run.provider_status,
+        waited_seconds=round((run.stuck_at or 0.0) - (run.waiting_since or 0.0)),
+    )
+    return [("pixtune.run.stuck.v1", f"run/{run.run_id}", data)]
+
+
+def _status(old: Item | None, new: Item) -> Said:
     if old is not None and (old["status"], old["attempt"]) == (new["status"], new["attempt"]):
         return []
     run = Run.from_json(new)

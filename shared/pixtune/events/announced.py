@@ -95,6 +95,23 @@ class RunChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RunStuck:
+    """A run's provider job waits in the provider's queue for longer than the deployment's limit. The run goes on.
+
+    provider_status: validating or queued.
+    """
+
+    run_id: str
+    dataset: str
+    attempt: int
+    provider: str
+    base_model: str
+    provider_job_id: str | None
+    provider_status: str | None
+    waited_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointRecorded:
     """A model was saved on the way. metrics: under OpenAI's metric names."""
 
@@ -136,6 +153,7 @@ DATA: Mapping[str, type] = {
     "pixtune.run.failed.v1": RunChanged,
     "pixtune.run.cancelled.v1": RunChanged,
     "pixtune.run.joined.v1": RunChanged,
+    "pixtune.run.stuck.v1": RunStuck,
     "pixtune.checkpoint.recorded.v1": CheckpointRecorded,
     "pixtune.model.promoted.v1": AliasMoved,
     "pixtune.model.rolled_back.v1": AliasMoved,

@@ -25,6 +25,7 @@ from pixtune.training.ports import RangedArtifacts, Runs
 _PURPOSES = {"train": "training", "validation": "validation"}
 _JSON = "application/json"
 _OPEN_SECONDS = 3000.0  # an upload takes parts for an hour (OpenAI's reference of Uploads); ten minutes are kept back
+_ONE_PART = 1 << 40  # where a provider takes no parts: whatever the file's size, it goes in one request
 _STOPPED = "stopped.json"  # beside an upload's parts: why no more of them are sent
 _MOST_UPLOADS = 3  # begun for one file before the run fails: a provider that refuses each will refuse the next
 
@@ -82,7 +83,9 @@ def upload_files(
         if purpose in files or split not in manifest.files or (split == "validation" and not spec.validation_file):
             continue
         before = OpenUpload(**uploads.pop(purpose)) if purpose in uploads else None
-        key = before.plan if before else _store_plan(manifest, split, artifacts, provider, spec.part_bytes)
+        key = (
+            before.plan if before else _store_plan(manifest, split, artifacts, provider, spec.part_bytes or _ONE_PART)
+        )
         try:
             answer = _upload(key, before, artifacts, provider, now)
         except ProviderRefused:

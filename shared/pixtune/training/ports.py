@@ -33,8 +33,8 @@ class Runs(Protocol):
         """Store metric points; each has "step"; a repeated step replaces."""
         ...
 
-    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
-        """In order of step."""
+    def metrics(self, run_id: str, after: int = -1) -> Sequence[Mapping[str, float]]:
+        """In order of step; only those of steps after this one."""
         ...
 
 
@@ -51,6 +51,10 @@ class TrainingRuns(Runs, Protocol):
 
     def take_fence(self, run_id: str, attempt: int) -> Run:
         """Raise the fence and answer the run with it. FenceLost when a newer attempt exists, RunEnded when ended."""
+        ...
+
+    def untidy(self) -> Iterable[Run]:
+        """Ended runs that may have left something at their provider; may lag behind by seconds."""
         ...
 
     def holder(self, training_id: str) -> str | None:
@@ -77,6 +81,13 @@ class TrainingRuns(Runs, Protocol):
         """Keep the token of this polling turn; None when a newer turn or attempt has stored its own."""
         ...
 
+    def observe(
+        self, run_id: str, changes: Mapping[str, Any], events: Sequence[RunEvent], *, fence: int, seen: float
+    ) -> bool:
+        """Store what an answer about the provider job changes, with its events, all or nothing. False when the run's
+        `observed_at` is not `seen` any more. Raises FenceLost."""
+        ...
+
     def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
         """End the run with `changes` and raise its fence, so that nothing under way writes any more. False when it
         has ended, or the fence is another one.
@@ -90,6 +101,10 @@ class TrainingRuns(Runs, Protocol):
         ...
 
     def add_event(self, run_id: str, event: RunEvent) -> None: ...
+
+    def add_events(self, run_id: str, events: Sequence[RunEvent]) -> None:
+        """Store events; one with an id that is there already replaces itself."""
+        ...
 
     def last_metric_step(self, run_id: str) -> int:
         """The highest step with a metric point, -1 without any."""
@@ -121,6 +136,10 @@ class Workflow(Protocol):
 
     def start(self, run_id: str, attempt: int) -> None:
         """Start the attempt's execution; one that exists already is success."""
+        ...
+
+    def stop(self, run_id: str, attempt: int, cause: str) -> None:
+        """Abort the attempt's execution; one that has ended already is success."""
         ...
 
     def ended_badly(self, run_id: str, attempt: int) -> str | None:

@@ -109,6 +109,10 @@ class Run:
     steps: checkpoints to evaluate, 0 being the base model. estimate: tokens and cost, low, mid, high.
     reenqueued_at: when SettleUploads last sent uploads again.
     turn, task_token: the polling turn that waits now. promotion: what promote_model decided and why.
+    observed_at: when the newest answer about the job that counts was asked for. heard_at: up to when the provider's
+    own events are stored. waiting_since: since when the job has been seen to wait in the provider's queue; stuck_at:
+    when that was found to be too long. asked: "pause" or "unpause", until a polling turn has done it.
+    untidy: ended, and files or deployed models of it may still lie at the provider.
     """
 
     run_id: str
@@ -144,6 +148,12 @@ class Run:
     task_token: str | None = None
     failure: Failure | None = None
     ended_at: float | None = None
+    observed_at: float = 0.0
+    heard_at: float = 0.0
+    waiting_since: float | None = None
+    stuck_at: float | None = None
+    asked: str | None = None
+    untidy: bool = False
 
     def to_json(self) -> dict[str, Any]:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -176,6 +186,7 @@ class Checkpoint:
     metrics: OpenAI's metric names (train_loss, valid_loss, full_valid_loss, ...); any may be missing.
     score: share of test examples answered exactly, 0 to 1; None before it is evaluated.
     evaluation_key: where the answers and slice scores lie in the artifacts bucket.
+    activated: the provider was asked to let it answer, and not yet to take it down: it may bill.
     """
 
     run_id: str
@@ -184,6 +195,7 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     score: float | None = None
     evaluation_key: str | None = None
+    activated: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {item.name: getattr(self, item.name) for item in fields(self)} | {"metrics": dict(self.metrics)}
@@ -196,11 +208,16 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something a person following the run wants to know. name: stable, in kebab-case; at: Unix seconds."""
+    """Something a person following the run wants to know. name: stable, in kebab-case; at: Unix seconds.
+
+    level: info, warn or error. id: the provider's own, where it said so: storing it again changes nothing.
+    """
 
     at: float
     name: str
     text: str
+    level: str = "info"
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
