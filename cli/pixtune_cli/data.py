@@ -77,6 +77,8 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
             json_line(one.to_json())
         else:
             _tell(one.to_json())
+            if one.file in check.many:  # the others are counted below
+                line(f"{'read as':<9} {one.layout:<20} {one.file}")
     summary = check.summary()
     if as_json:
         json_line({"summary": summary})
@@ -86,7 +88,15 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
         if summary["layouts"]:
             line("read as " + ", ".join(f"{name} ({count})" for name, count in summary["layouts"].items()))
         examples = summary["examples"]
-        line(f"{examples['ready']} examples ready, {examples['waiting']} waiting, {summary['unlabelled']} unlabelled")
+        if inside := sum(summary["inline"].values()):
+            line(f"{inside} pictures inside annotation files, {summary['inline']['rejected']} of them rejected")
+        states = ", ".join(f"{examples[state]} {state}" for state in ("ready", "waiting", "held"))
+        line(f"examples: {states}; images that nothing labels: {summary['unlabelled']}")
+        version = summary["version"]
+        counts = ", ".join(f"{count} {name}" for name, count in version["counts"].items() if count)
+        line(f"a version of it would hold {version['examples']} examples{f': {counts}' if counts else ''}")
+        for note in version["notes"]:
+            line(f"{'note':<9} {note['code']:<20} {note['detail']}")
     if check.rejected:
         shown = ", ".join(check.rejected[:5]) + (", ..." if len(check.rejected) > 5 else "")
         raise Failure(
