@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ class ProviderRoutes:
         """Every figure of a provider's base models (or of ?base_model=) with its source and the day it was read."""
         base_model = parameter(self._app.current_event, "base_model")
         specs = [self._spec(provider, base_model)] if base_model else self._of(provider)
-        return {"items": [self._shown(spec) | {"figures": _figures(spec)} for spec in specs]}
+        return {"items": [self._shown(spec) | {"figures": spec.figures()} for spec in specs]}
 
     def check_provider(self, provider: str) -> dict[str, Any]:
         """Ask the provider itself, without cost: does it answer, does the key work, is the base model there, and
@@ -80,8 +80,9 @@ class ProviderRoutes:
         if ends is not None and ends <= _today():
             fix = "Choose another base model: GET /v1/providers lists them."
             return answer | {"detail": f"The base model ended on {ends.isoformat()}.", "fix": fix}
+        retires = told.isoformat() if told else None
         until = f", until {ends.isoformat()}" if ends else ""
-        return answer | {"ok": True, "retires_on": _text(told), "detail": f"The base model answers{until}."}
+        return answer | {"ok": True, "retires_on": retires, "detail": f"The base model answers{until}."}
 
     def lint_version(self, dataset: str, version: str) -> dict[str, Any]:
         """All that ?provider= (and ?base_model=) would refuse of a version, and what is mended on the way; without a
@@ -151,15 +152,8 @@ class ProviderRoutes:
         raise bad_parameter("base_model", "base_model_unknown", f"{provider} has no {base_model!r}; it has: {known}.")
 
     def _shown(self, spec: ProviderSpec) -> dict[str, Any]:
-        return {
-            "provider": spec.provider,
-            "base_model": spec.base_model,
-            "title": spec.title,
-            "adapter": spec.adapter,
-            "available": spec.adapter and bool(self._environment.provider_urls.get(spec.provider)),
-            "train_until": _text(spec.train_until),
-            "answer_until": _text(spec.answer_until),
-        }
+        available = spec.adapter and bool(self._environment.provider_urls.get(spec.provider))
+        return spec.to_json() | {"available": available}
 
 
 def limits_of(environment: Environment) -> Limits:
@@ -173,25 +167,6 @@ def limits_of(environment: Environment) -> Limits:
             "The deployment's own limits table is wrong; deploy it mended (template parameter ProviderLimits).",
             tuple(FieldError("PROVIDER_LIMITS", "invalid", fault) for fault in refused.faults),
         ) from None
-
-
-def _figures(spec: ProviderSpec) -> list[dict[str, Any]]:
-    """Each figure but the names; value null: the provider does not state it."""
-    values = asdict(spec)
-    return [
-        {"figure": name, "value": _text(value) if isinstance(value, date) else value, **_source(spec, name)}
-        for name, value in ((field.name, values[field.name]) for field in fields(spec))
-        if name not in ("provider", "base_model", "title", "sources")
-    ]
-
-
-def _source(spec: ProviderSpec, figure: str) -> dict[str, Any]:
-    source = spec.source(figure)
-    return {"where": source.where, "read": source.read.isoformat(), "verified": source.verified}
-
-
-def _text(day: date | None) -> str | None:
-    return day.isoformat() if day else None
 
 
 def _today() -> date:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
+from approval_routes import ApprovalRoutes
 from dataset_routes import DatasetRoutes
 from following_routes import FollowingRoutes
 from model_routes import ModelRoutes
@@ -26,6 +26,7 @@ from routes import serve
 from run_routes import RunRoutes
 
 if TYPE_CHECKING:
+    from endpoints import Routes
     from pixtune.providers.port import TrainingProvider
 
 
@@ -45,10 +46,11 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         Defaults(environment.default_provider, lambda name: limits_of(environment).default_base_model(name)),
     )
     following = FollowingRoutes(app, table, workflow, partial(limits_of, environment))
+    approvals = ApprovalRoutes(app, table, workflow)
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))
     providers = ProviderRoutes(app, environment, partial(_provider, environment), examples, artifacts)
-    per_noun = (datasets.endpoints(), runs.endpoints(), following.endpoints(), models.endpoints())
-    serve(app, [*chain.from_iterable(per_noun), *providers.endpoints()], logger)
+    nouns: list[Routes] = [datasets, runs, following, approvals, models, providers]
+    serve(app, [endpoint for noun in nouns for endpoint in noun.endpoints()], logger)
     return app
 
 

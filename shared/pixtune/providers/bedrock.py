@@ -288,8 +288,9 @@ class BedrockProvider:
             f"Bedrock has no pause: {job_id} runs or is stopped.", "Let it run, or cancel the run."
         )
 
-    def progress(self, job_id: str, since: float) -> Progress:  # noqa: ARG002  # a job says nothing while it runs
-        return Progress()
+    def progress(self, job_id: str, since: float) -> Progress:  # noqa: ARG002  # there are no messages
+        """Points alone, and those not before Bedrock has written them."""
+        return Progress(self.metrics(job_id))
 
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
         """Of the CSV files under the job's output, as far as there are any: Bedrock writes them at the end."""

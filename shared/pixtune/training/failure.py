@@ -42,7 +42,16 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
         "provider_job_ended",
         "Mend what the provider names and ask again, or try the same: " + _RESUME,
     ),
-    "BudgetExceeded": ("budget_exceeded", "Raise the monthly budget or wait for the next month. Then: " + _RESUME),
+    "BudgetExceeded": (
+        "budget_exceeded",
+        "Raise the budget that is named, or ask for less: `pixtune cost` shows what cheaper settings save. "
+        "With a higher budget, or next month: " + _RESUME,
+    ),
+    "TooManyJobs": ("too_many_jobs", "Wait until another run has ended, or raise MaxLiveJobs. Then: " + _RESUME),
+    "ApprovalDenied": (
+        "approval_denied",
+        "Nothing was charged. Ask for a cheaper training, or ask for approval again: " + _RESUME,
+    ),
     "RunDeadlinePassed": ("run_deadline_passed", "Look at the provider's queue. Then: " + _RESUME),
     "LimitsRefused": (
         "limits_refused",
@@ -156,12 +165,13 @@ def record_failure(
             "ended_at": now,
             "task_token": None,
             # Settled first: whoever activates a model after that sees that the run has ended, and lets it be.
-            "untidy": bool(run.files or run.steps),
+            "untidy": bool(run.files or run.steps or fate.may_cost),
         }
         if fate.job is not None:
             changes |= {"provider_job_id": fate.job.job_id, "provider_status": fate.job.state.value}
-        never_made = run.provider_job_id is None and run.intent_at is None
-        if runs.settle(run.run_id, changes, fence=run.fence, release=never_made):
+        # What an earlier attempt was charged was for a job that it made.
+        never_made = run.provider_job_id is None and run.intent_at is None and run.reserved_attempt == run.attempt
+        if runs.settle(run.run_id, changes, fence=run.fence, release=never_made, job_may_run=fate.may_cost):
             text = f"{failure.code}: {failure.cause}"
             runs.add_event(run.run_id, RunEvent(now, f"run-{changes['status']}", text, "error"))
             if changes["untidy"]:
@@ -188,7 +198,9 @@ def _end_job(run: Run, provider_of: ProviderOfRun) -> Fate:
         if not job.state.ended:
             job = provider.cancel(job.job_id)
     except (ProviderUnavailable, ProviderRefused) as error:
-        text = f"It could not be cancelled, so {name} may still run and cost: {error}. Cancel it there, or {resume}"
+        text = (
+            f"It could not be cancelled, so {name} may still run and cost: {error}. The sweep tries again; {resume}"
+        )
         return Fate(text, may_cost=True)
     if not lives(job.state):
         return Fate(f"The provider job {job.job_id} is {job.state.value}.", job)
