@@ -12,7 +12,7 @@ from tests.fakes.no_files import NoFiles
 from pixtune.errors import ProviderRefused
 from pixtune.examples.rows import Row
 from pixtune.providers.chat_rows import question_and_answer
-from pixtune.providers.port import Activation, JobRequest, JobView, ProviderCheckpoint, ReadImage, Reply
+from pixtune.providers.port import Activation, JobRequest, JobView, Progress, ProviderCheckpoint, ReadImage, Reply
 
 Says = Callable[[Row], str]
 
@@ -70,6 +70,15 @@ class AnsweringProvider(NoFiles):
         raise NotImplementedError
 
     def cancel(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def pause(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def resume(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def progress(self, job_id: str, since: float) -> Progress:
         raise NotImplementedError
 
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:

@@ -87,9 +87,7 @@ def _upload(chosen: random.Random, number: int, dhash: int) -> ImageFact:
     return ImageFact(DATASET, key, Change.PUT, f"{number:032x}", padded("1"), None, verdict, image, 4_000_000)
 
 
-def _example(
-    key: str, question: str, chosen: random.Random, uploads: dict[Place, UploadItem | None]
-) -> ExampleItem:
+def _example(key: str, question: str, chosen: random.Random, uploads: dict[Place, UploadItem | None]) -> ExampleItem:
     fields = {"license": "CC-BY-4.0", "source": "https://parts.example/photos", "author": "the shop's own staff"}
     annotation = said(chosen.choice(ANSWERS), question, fields=fields)
     name = example_id(DATASET, [key], question)
@@ -99,7 +97,7 @@ def _example(
 
 
 def _hashes(chosen: random.Random) -> Iterator[int]:
-    """64-bit difference hashes: of seven photographs in ten, of bursts of four, and of a camera that does not move."""
+    """64-bit difference hashes: of seven photographs in ten, of bursts, and of a camera that does not move."""
     camera = chosen.getrandbits(64)
     while True:
         for _ in range(6):
@@ -112,7 +110,9 @@ def _hashes(chosen: random.Random) -> Iterator[int]:
 
 def _photograph(chosen: random.Random) -> int:
     """Eight rows of eight bits; a row of something even is all of one kind, as above a horizon."""
-    rows = [chosen.choice((0x00, 0xFF, 0xF0, 0x0F)) if chosen.random() < 0.4 else chosen.getrandbits(8) for _ in range(8)]
+    rows = [
+        chosen.choice((0x00, 0xFF, 0xF0, 0x0F)) if chosen.random() < 0.4 else chosen.getrandbits(8) for _ in range(8)
+    ]
     return int.from_bytes(bytes(rows), "big")
 
 

@@ -186,6 +186,25 @@ def test_runs_are_shown_listed_and_resumed(pixtune: Callable[..., Ended], gatewa
     assert pixtune("run", "ls", "--json").out.count(run_id) == 1
 
 
+def test_a_curve_is_shown_and_a_run_held_up_let_go_on_and_called_off(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    run_id = pixtune("run", "start", "cats").out.strip()
+    assert "no metrics yet" in pixtune("run", "metrics", run_id).err
+    gateway.world.runs.put_metrics(run_id, [{"step": 1, "train_loss": 2.5}, {"step": 2, "train_loss": 0.5}])
+    assert pixtune("run", "metrics", run_id).out == "1\t2.5000\n2\t0.5000\n"
+    assert json.loads(pixtune("run", "metrics", run_id, "--json").out.splitlines()[1]) == {
+        "step": 2,
+        "train_loss": 0.5,
+    }
+    refused = pixtune("run", "pause", run_id)
+    assert (refused.code, "no provider job yet" in refused.err) == (Exit.USAGE, True)
+    going = {"status": "running", "stage": "PollTraining", "provider_job_id": "j", "provider_status": "running"}
+    gateway.world.runs.update(run_id, going)
+    for verb in ("pause", "unpause", "cancel"):
+        assert f"{verb} asked for; now running" in pixtune("run", verb, run_id).out
+
+
 def test_an_unknown_run_is_a_usage_error_with_the_request_s_id(pixtune: Callable[..., Ended]) -> None:
     ended = pixtune("run", "show", "run_nobody")
     assert ended.code == Exit.USAGE

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from pixtune.aws.items import from_item, to_item
-from pixtune.aws.query_pages import items_of, read_plainly
 from pixtune.errors import TableRefused
-from pixtune.examples import overview
+from pixtune.examples import listing, overview
 from pixtune.examples.ports import Item, Place, Write
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ class ExamplesTable:
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
-        read_plainly(client)
         self._table = table
 
     def read(self, places: Sequence[Place]) -> list[Item | None]:
@@ -82,7 +80,7 @@ class ExamplesTable:
         if after is not None:
             asked["ExclusiveStartKey"] = to_item(_key(Place(pk, after)))
         for page in self._client.get_paginator("query").paginate(**asked):
-            yield from items_of(page)
+            yield from map(from_item, page["Items"])
 
     def write(self, *writes: Write) -> bool:
         puts: Sequence[Any] = [self._put(write) for write in writes]
@@ -134,17 +132,23 @@ class ExamplesTable:
 
     def summary(self, dataset: str) -> dict[str, Any]:
         """See examples.overview.summary."""
-        return overview.summary(self, dataset)
+        return overview.summary(self, dataset, in_threads)
 
     def upload(self, dataset: str, key: str) -> dict[str, Any] | None:
         """See examples.overview.upload."""
         return overview.upload(self, dataset, key)
 
-    def examples(
+    def examples_page(
         self, dataset: str, *, state: str | None, limit: int, after: str | None
     ) -> tuple[Sequence[dict[str, Any]], str | None]:
-        """See examples.overview.examples."""
-        return overview.examples(self, dataset, state=state, limit=limit, after=after)
+        """See examples.listing.examples_page."""
+        return listing.examples_page(self, dataset, state=state, limit=limit, after=after, each=in_threads)
+
+    def uploads_page(
+        self, dataset: str, *, outcome: str | None, limit: int, after: str | None
+    ) -> tuple[Sequence[dict[str, Any]], str | None]:
+        """See examples.listing.uploads_page."""
+        return listing.uploads_page(self, dataset, outcome=outcome, limit=limit, after=after)
 
     def versions(self, dataset: str) -> Sequence[dict[str, Any]]:
         """See examples.overview.versions."""

@@ -11,9 +11,10 @@ from pixtune.compliance.report import examine, summarise
 from pixtune.datasets.card import LeftOut, card_of
 from pixtune.datasets.card_page import pictures_of, render
 from pixtune.datasets.version import Manifest
-from pixtune.examples.items import ExampleItem, UploadItem
+from pixtune.examples.items import State
 from pixtune.examples.ports import Each
 from pixtune.examples.rows import Row
+from pixtune.examples.survey import Judged
 from pixtune.providers.limits import ProviderSpec
 
 
@@ -28,8 +29,8 @@ def store_card(
     manifest: Manifest,
     rows: Sequence[Row],
     left_out: Sequence[LeftOut],
-    examples: Iterable[ExampleItem],
-    uploads: Iterable[UploadItem],
+    states: Iterable[State],
+    uploads: Iterable[Judged],
     spec: ProviderSpec | None,
     store: CardStore,
     each: Each,
@@ -38,7 +39,7 @@ def store_card(
     policy = manifest.settings.compliance
     checks = of_rows_alone(policy)  # what others are asked about is known only when a training is
     counts = summarise(len(rows), [check.name for check in checks], examine(rows, checks), policy)
-    card = card_of(manifest, rows, left_out, examples, uploads, spec, counts)
+    card = card_of(manifest, rows, left_out, states, uploads, spec, counts)
     body = json.dumps(card.to_json(), sort_keys=True).encode()
     store.put_once(f"{manifest.folder}/card.json", body, "application/json")
     pictures = pictures_of(card)

@@ -30,6 +30,4 @@ def with_class_names(cut: Cut, names_of: Callable[[str], Sequence[str]]) -> Cut:
         for folder, names in nameless.items()
     ]
     left_out = {name for names in nameless.values() for name in names}
-    kept = {name: row for name, row in cut.rows.items() if name not in left_out}
-    lines = {name: cut.lines[name] for name in kept}
-    return replace(cut, rows=kept, lines=lines, class_names=class_names, notes=[*cut.notes, *notes])
+    return replace(cut.without(left_out), class_names=class_names, notes=[*cut.notes, *notes])

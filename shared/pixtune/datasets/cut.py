@@ -1,51 +1,70 @@
-"""The cut of a version: a dataset's examples in, the rows it may hold and what the log of rows lacks out. Pure."""
+"""The cut of a version: what the table shows of a dataset's examples in, the rows a version may hold out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from pixtune.examples.folders import folder_label, that_count
+from pixtune.examples.folders import Claim, claim_of, that_count
 from pixtune.examples.items import ExampleItem, State
 from pixtune.examples.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """An example as the cut saw it. line, digest: of its current row or tombstone, empty while it never was ready."""
+
+    claim: Claim
+    line: str
+    digest: str
+
+    @classmethod
+    def of(cls, example: ExampleItem) -> Seen:
+        return cls(claim_of(example), example.line, example.digest)
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
-    """What the table showed: rows with the line each is stored as, by example id, and the log's lacking lines.
+    """What the table showed: rows by example id, in its order, each with its digest and the line it is stored as.
 
     class_names, notes: as in the manifest.
     """
 
     rows: Mapping[str, Row]
+    digests: Mapping[str, str]
     lines: Mapping[str, str]
-    missing: Sequence[str]
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[Mapping[str, str]] = ()
 
+    def without(self, left_out: Collection[str]) -> Cut:
+        """The cut without these examples; digests and lines of them may stay."""
+        if not left_out:
+            return self
+        return replace(self, rows={name: row for name, row in self.rows.items() if name not in left_out})
 
-def read_cut(examples: Iterable[ExampleItem], log: set[tuple[str, int, str]], class_folders: bool = True) -> Cut:
-    """Sorted by example id. Tombstones are no rows of a version, but the log must have them too."""
-    every = sorted(examples, key=lambda example: example.example_id)
-    folders = {example.example_id: folder_label(example) for example in every}
-    counting = {example.example_id for example in that_count(every, class_folders)}
-    rows: dict[str, Row] = {}
-    lines: dict[str, str] = {}
-    missing: list[str] = []
-    for example in every:
-        if example.line and (example.example_id, example.revision, example.digest) not in log:
-            missing.append(example.line)
-        if example.state is State.READY and example.example_id in counting:
-            rows[example.example_id] = Row.from_json(json.loads(example.line))
-            lines[example.example_id] = example.line
-    labelled = [(name, label) for name, label in folders.items() if label]
-    used = [label for name, label in labelled if name in counting]
+
+def read_cut(examples: Iterable[Seen], class_folders: bool = True) -> Cut:
+    """The ready examples that count. class_folders: as in DatasetSettings."""
+    every = sorted(examples, key=lambda seen: seen.claim.example_id)
+    counting = {claim.example_id for claim in that_count([seen.claim for seen in every], class_folders)}
+    ready = {
+        seen.claim.example_id: seen
+        for seen in every
+        if seen.claim.state is State.READY and seen.claim.example_id in counting
+    }
+    labels = [seen.claim.label for seen in every if seen.claim.label]
+    used = [seen.claim.label for seen in ready.values() if seen.claim.label]
     notes = []
     if used:
         detail = f"{len(used)} examples are labelled by their folder: {', '.join(sorted(set(used))[:20])}."
         notes.append({"code": "class_folders", "detail": detail})
-    elif labelled and not rows:
-        detail = f"{len(labelled)} images lie in folders that are no classes, or one only."
+    elif labels and not ready:
+        detail = f"{len(labels)} images lie in folders that are no classes, or one only."
         notes.append({"code": "class_folders", "detail": detail})
-    return Cut(rows, lines, missing, notes=notes)
+    return Cut(
+        {name: Row.from_json(json.loads(seen.line)) for name, seen in ready.items()},
+        {name: seen.digest for name, seen in ready.items()},
+        {name: seen.line for name, seen in ready.items()},
+        notes=notes,
+    )

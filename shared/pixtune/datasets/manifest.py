@@ -27,12 +27,14 @@ def manifest_of(
     cut: Cut,
     splits: Splits,
     left_out: Sequence[LeftOut],
+    repaired: int,
 ) -> Manifest:
+    """repaired: rows that the log lacked."""
     entries = tuple(
         ManifestEntry(
             row.example_id,
             row.revision,
-            row.digest(),
+            cut.digests[row.example_id],
             splits.of[row.example_id],
             tuple(shown.image.sha256 for shown in row.images),
         )
@@ -57,10 +59,8 @@ def manifest_of(
         named = ", ".join(one.example_id for one in left_out[:_NAMED])
         detail = f"{len(left_out)} examples were left out by the reject setting ({why}), such as {named}."
         notes.append({"code": "left_out", "detail": detail})
-    if cut.missing:
-        notes.append(
-            {"code": "repaired", "detail": f"The log of rows lacked {len(cut.missing)}; they were appended."}
-        )
+    if repaired:
+        notes.append({"code": "repaired", "detail": f"The log of rows lacked {repaired}; they were appended."})
     manifest = Manifest(
         dataset,
         version,
@@ -71,7 +71,7 @@ def manifest_of(
         counts,
         {},
         entries,
-        len(cut.missing),
+        repaired,
         tuple(notes),
         attribution=tuple(attribution(cut.rows.values())),
         class_names=cut.class_names,

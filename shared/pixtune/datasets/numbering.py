@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from pixtune.datasets.cut import Cut
 from pixtune.datasets.splits import Splits
 from pixtune.datasets.tasks import has_boxes
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import TooMuchContention
 from pixtune.examples import places
 from pixtune.examples.ports import Examples, Write
-from pixtune.examples.rows import Row, canonical
+from pixtune.examples.rows import canonical
 
 _TRIES = 20
 
 
-def version_digest(
-    rows: Iterable[Row],
-    splits: Splits,
-    settings: DatasetSettings,
-    class_names: Mapping[str, Sequence[str]] | None = None,
-) -> str:
+def version_digest(cut: Cut, splits: Splits, settings: DatasetSettings) -> str:
     """SHA-256 (hex) of what training sees: each example's content and split, and the settings that shape a line; and
     of the compliance policy, because a version is judged once.
 
     Revisions are left out: an example that went and came back as it was makes the same version. Where answers are
     boxes, the task template (its id has its version) and all that it says them by belong to the digest.
     """
-    rows = list(rows)
     content: dict[str, Any] = {
-        "examples": [[row.example_id, row.digest(), splits.of[row.example_id]] for row in rows],
+        "examples": [[name, cut.digests[name], splits.of[name]] for name in cut.rows],
         "settings": {"system": settings.system, "prompt": settings.prompt, "detail": settings.detail},
         "compliance": settings.compliance.to_json(),
     }
-    if any(map(has_boxes, rows)):
+    if any(map(has_boxes, cut.rows.values())):
         content["task"] = {
             "template": settings.boxes,
             "classes": list(settings.classes),
-            "class_names": {folder: list(names) for folder, names in (class_names or {}).items()},
+            "class_names": {folder: list(names) for folder, names in cut.class_names.items()},
         }
     return sha256(canonical(content).encode()).hexdigest()
 

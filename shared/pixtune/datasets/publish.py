@@ -11,25 +11,27 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from typing import Protocol
 
 from pixtune.datasets.card_files import store_card
 from pixtune.datasets.class_names import with_class_names
-from pixtune.datasets.cut import read_cut
+from pixtune.datasets.cut import Cut, Seen, read_cut
 from pixtune.datasets.manifest import manifest_of
 from pixtune.datasets.numbering import take_number, version_digest
+from pixtune.datasets.reading import published_version
 from pixtune.datasets.reject_setting import apply_policy
-from pixtune.datasets.row_log import read_log
+from pixtune.datasets.row_log import lacking
 from pixtune.datasets.settings import read_class_names, recipe_of, stated_settings
-from pixtune.datasets.splits import split
+from pixtune.datasets.splits import Splits, split
 from pixtune.datasets.tasks import has_boxes, in_words
 from pixtune.datasets.version import DatasetSettings, Manifest
 from pixtune.errors import DatasetEmpty, DatasetNotReady, FenceLost, ProviderRefused
 from pixtune.examples import places
 from pixtune.examples.append import segment_key
-from pixtune.examples.overview import all_examples, all_uploads
 from pixtune.examples.ports import Each, Examples, Write, one_by_one
 from pixtune.examples.rows import Row, canonical
+from pixtune.examples.survey import examples_of, judged_uploads
 from pixtune.providers.limits import Limits, ProviderSpec
 from pixtune.training.ports import Runs
 
@@ -65,11 +67,12 @@ def publish_dataset(
     limits: Limits,
     each: Each = one_by_one,
 ) -> Published:
-    """Publish the run's dataset as it is now and put the version on the run.
+    """Publish the run's dataset as it is now, or adopt the version that its request names, and put it on the run.
 
     segment: a new id, should rows have to be appended that the log lacks. limits: name a provider's default base
     model, should the dataset name a provider where the request named none. Raises DatasetEmpty when no example is
-    ready, DatasetNotReady when dataset.toml was refused, and FenceLost when a newer attempt of the run exists.
+    ready, DatasetNotReady when dataset.toml was refused or there is no version of that number, and FenceLost when a
+    newer attempt of the run exists.
     """
     run = runs.get(run_id)
     if run.attempt != attempt:
@@ -85,7 +88,11 @@ def publish_dataset(
         except ProviderRefused:
             return None  # CheckReadiness says so; the version is the same without
 
-    manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each, spec_of)
+    named = run.settings.version
+    if named is None:
+        manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each, spec_of)
+    else:
+        manifest, repaired = published_version(run.dataset, named, table, artifacts), 0
     own = manifest.settings
     runs.update(
         run_id,
@@ -113,12 +120,14 @@ def publish(
     spec_of: the base model whose tokens the card counts, if it is known.
     """
     settings = stated_settings(table, dataset)
-    examples = list(all_examples(table, dataset))
-    uploads = list(all_uploads(table, dataset))  # after the examples: what is known of a picture is never older
-    whole = read_cut(examples, read_log(dataset, artifacts, each), settings.class_folders)
-    whole = with_class_names(whole, lambda folder: read_class_names(table, dataset, folder))
-    if whole.missing:
-        artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(whole.missing).encode(), _JSONL)
+    seen = examples_of(table, dataset, Seen.of, each)
+    uploads = judged_uploads(table, dataset, each)  # after the examples: what is known of a picture is never older
+    unlogged = lacking(dataset, (one.line for one in seen if one.line), artifacts, each)
+    if unlogged:
+        artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(unlogged).encode(), _JSONL)
+    whole = with_class_names(
+        read_cut(seen, settings.class_folders), lambda folder: read_class_names(table, dataset, folder)
+    )
     cut, left_out = apply_policy(whole, uploads, settings)
     _refuse_cropped_boxes(dataset, cut.rows.values(), settings)
     if not cut.rows:
@@ -128,21 +137,32 @@ def publish(
             "See what its examples wait for (pixtune data show), add images and annotations, and request again.",
         )
     splits = split(list(cut.rows.values()), settings)
-    digest = version_digest(cut.rows.values(), splits, settings, cut.class_names)
+    digest = version_digest(cut, splits, settings)
     version = take_number(table, dataset, digest, now)
-    manifest = manifest_of(dataset, version, digest, now, settings, cut, splits, left_out)
-    for name, key in manifest.files.items():
-        lines = [line for example, line in cut.lines.items() if splits.of[example] == name]
-        artifacts.put_once(key, "".join(lines).encode(), _JSONL)
-    body = canonical(manifest.to_json()).encode()
-    if not artifacts.put_once(manifest.key, body, "application/json"):
-        stored = artifacts.get(manifest.key)
-        manifest = Manifest.from_json(json.loads(stored)) if stored else manifest
+    manifest = manifest_of(dataset, version, digest, now, settings, cut, splits, left_out, len(unlogged))
+    stored = artifacts.get(manifest.key)
+    if stored is None:
+        store_rows(manifest, cut, splits, artifacts)
+        # Last: where the manifest is, the files are.
+        if not artifacts.put_once(manifest.key, canonical(manifest.to_json()).encode(), "application/json"):
+            stored = artifacts.get(manifest.key)
+    manifest = Manifest.from_json(json.loads(stored)) if stored else manifest
     if manifest.card_key not in artifacts.keys(manifest.card_key):
         rows = [in_words(row, manifest.settings, cut.class_names) for row in cut.rows.values()]
-        store_card(manifest, rows, left_out, examples, uploads, spec_of(manifest.settings), artifacts, each)
+        states = [one.claim.state for one in seen]
+        store_card(manifest, rows, left_out, states, uploads, spec_of(manifest.settings), artifacts, each)
     _show_as_latest(table, manifest)
-    return manifest, len(whole.missing)
+    return manifest, len(unlogged)
+
+
+def store_rows(manifest: Manifest, cut: Cut, splits: Splits, artifacts: ArtifactStore) -> None:
+    """A file for each split, one at a time in memory."""
+    for name, key in manifest.files.items():
+        body = BytesIO()
+        for example in cut.rows:
+            if splits.of[example] == name:
+                body.write(cut.lines[example].encode())
+        artifacts.put_once(key, body.getvalue(), _JSONL)
 
 
 def _refuse_cropped_boxes(dataset: str, rows: Iterable[Row], settings: DatasetSettings) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from pixtune.datasets.card import LeftOut
 from pixtune.datasets.cut import Cut
 from pixtune.datasets.version import DatasetSettings
-from pixtune.examples.items import UploadItem
+from pixtune.examples.survey import Judged
 
 
-def apply_policy(cut: Cut, uploads: Iterable[UploadItem], settings: DatasetSettings) -> tuple[Cut, list[LeftOut]]:
+def apply_policy(cut: Cut, uploads: Iterable[Judged], settings: DatasetSettings) -> tuple[Cut, list[LeftOut]]:
     """The cut without the examples whose pictures carry a warning that `reject` names, and those examples.
 
     A picture that was replaced since its example was read is judged by what the table shows of it now.
@@ -22,7 +21,7 @@ def apply_policy(cut: Cut, uploads: Iterable[UploadItem], settings: DatasetSetti
     codes = {
         item.key: tuple(dict.fromkeys(note.code.value for note in item.verdict.warnings if note.code in refused))
         for item in uploads
-        if item.kind == "image" and item.verdict
+        if item.kind == "image"
     }
     left_out = []
     for row in cut.rows.values():
@@ -31,5 +30,4 @@ def apply_policy(cut: Cut, uploads: Iterable[UploadItem], settings: DatasetSetti
                 left_out.append(LeftOut(row.example_id, shown.upload, shown.image.sha256, found))
                 break
     gone = {one.example_id for one in left_out}
-    rows = {name: row for name, row in cut.rows.items() if name not in gone}
-    return replace(cut, rows=rows, lines={name: cut.lines[name] for name in rows}), left_out
+    return cut.without(gone), left_out

@@ -1,13 +1,12 @@
-"""The log of appended rows: a dataset's segments in the artifacts bucket in, which rows it has out."""
+"""The log of appended rows: the rows that the table shows and a dataset's segments in, the rows the log lacks out."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Protocol
 
 from pixtune.examples.ports import Each
-from pixtune.examples.rows import Row
 
 
 class Segments(Protocol):
@@ -17,15 +16,16 @@ class Segments(Protocol):
     def keys(self, prefix: str) -> Iterable[str]: ...
 
 
-def read_log(dataset: str, segments: Segments, each: Each) -> set[tuple[str, int, str]]:
-    """Every row that was ever appended, as (example id, revision, digest)."""
-    keys = list(segments.keys(f"rows/{dataset}/"))
-    seen: set[tuple[str, int, str]] = set()
-    for lines in each(lambda key: _identified(segments.get(key) or b""), keys):
-        seen |= lines
-    return seen
+def lacking(dataset: str, lines: Iterable[str], segments: Segments, each: Each) -> list[str]:
+    """Which of these lines no segment has. Lines are appended as the table holds them, byte for byte, so that nothing
+    has to be parsed; they are compared by their SHA-256, so that no segment is kept."""
+    wanted = {sha256(line.encode()).digest(): line for line in lines}
 
+    def appended(key: str) -> set[bytes]:
+        body = segments.get(key) or b""
+        return {digest for line in body.splitlines(keepends=True) if (digest := sha256(line).digest()) in wanted}
 
-def _identified(segment: bytes) -> set[tuple[str, int, str]]:
-    rows = [Row.from_json(json.loads(line)) for line in segment.splitlines() if line.strip()]
-    return {(row.example_id, row.revision, row.digest()) for row in rows}
+    for found in each(appended, segments.keys(f"rows/{dataset}/")):
+        for digest in found:
+            wanted.pop(digest, None)
+    return list(wanted.values())

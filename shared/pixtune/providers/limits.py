@@ -49,12 +49,13 @@ class ProviderSpec:
     assistant last. content_lists: every message's content has to be a list of parts. modes: empty where not stated.
     pixels_per_side: of an image. reserved_words: refused in the texts of the roles in reserved_in. content_skips:
     what the provider leaves out of training without failing the job. file_bytes: in one request; upload_bytes: in
-    parts of at most part_bytes. learning_rate: what the asked multiplier multiplies, where the provider takes a rate
-    and not a multiplier. suffix_characters: inside a regex class. pauses: jobs can be paused and resumed. deploys: a
-    model answers only once deployed, and bills until released. idempotent_create: a create sent twice with one token
-    makes one job. lists_checkpoints: False where only the final model is known. prices: None where not published;
-    estimates then say tokens only. train_until, answer_until: the first day without training, without answers; None:
-    not announced. sources: figure -> where it comes from, with `default` for the rest.
+    parts of at most part_bytes. hyperparameters: those that can be asked for at all. learning_rate: what the asked
+    multiplier multiplies, where the provider takes a rate and not a multiplier. suffix_characters: inside a regex
+    class. pauses: jobs can be paused and resumed. deploys: a model answers only once deployed, and bills until
+    released. idempotent_create: a create sent twice with one token makes one job. lists_checkpoints: False where only
+    the final model is known. prices: None where not published; estimates then say tokens only. train_until,
+    answer_until: the first day without training, without answers; None: not announced. sources: figure -> where it
+    comes from, with `default` for the rest.
     """
 
     __pydantic_config__ = _STRICT
@@ -83,6 +84,7 @@ class ProviderSpec:
     file_bytes: int | None = None
     upload_bytes: int | None = None
     part_bytes: int | None = None
+    hyperparameters: tuple[str, ...] = ("n_epochs", "batch_size", "learning_rate_multiplier")
     epochs: tuple[int, int] | None = None
     batch_size: tuple[int, int] | None = None
     learning_rate: float | None = None
