@@ -24,11 +24,12 @@ from run_routes import RunRoutes
 def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
     app, database = APIGatewayHttpResolver(), clients.dynamodb()
     examples = ExamplesTable(database, environment.examples_table)
+    artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
     datasets = DatasetRoutes(
         app,
         examples,
         Uploads(clients.s3(), environment.uploads_bucket),
-        Artifacts(clients.s3(), environment.artifacts_bucket),
+        artifacts,
     )
     table = RunsTable(database, environment.runs_table)
     workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
@@ -40,6 +41,6 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         Defaults(environment.default_provider, environment.limits.default_base_model),
     )
     following = FollowingRoutes(app, table, workflow, environment.limits)
-    models = ModelRoutes(app, ModelsTable(database, environment.models_table))
+    models = ModelRoutes(app, ModelsTable(database, environment.models_table), table, artifacts)
     serve(app, [*datasets.endpoints(), *runs.endpoints(), *following.endpoints(), *models.endpoints()], logger)
     return app

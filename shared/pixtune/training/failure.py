@@ -184,7 +184,9 @@ def _end_job(run: Run, provider_of: ProviderOfRun) -> Fate:
         if not job.state.ended:
             job = provider.cancel(job.job_id)
     except (ProviderUnavailable, ProviderRefused) as error:
-        text = f"It could not be cancelled, so {name} may still run and cost: {error}. The sweep tries again; {resume}"
+        text = (
+            f"It could not be cancelled, so {name} may still run and cost: {error}. The sweep tries again; {resume}"
+        )
         return Fate(text, may_cost=True)
     if not lives(job.state):
         return Fate(f"The provider job {job.job_id} is {job.state.value}.", job)
