@@ -1,4 +1,4 @@
-"""`pixtune run metrics | pause | unpause | cancel`: a run's curve so far; holding it up, or calling it off."""
+"""`pixtune run metrics | pause | unpause | cancel`: the curve of a run so far; holding it up or calling it off."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import typer
 
 from pixtune_cli.display import facts, json_line, line, next_step, say, table
+from pixtune_cli.failures import Failure
 
 if TYPE_CHECKING:
     from pixtune_cli.client import Api
@@ -20,6 +21,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON lines instead of text
 TimeLimit = Annotated[
     float | None, typer.Option(min=1, help="Stop watching after so many seconds, with exit code 5.")
 ]
+
+
+def dataset_and_version(named: str) -> tuple[str, int | None]:
+    """`plants@3` as ("plants", 3), `plants` as ("plants", None). Raises Failure for another form."""
+    name, at, version = named.partition("@")
+    if at and not (version.isascii() and version.isdigit() and int(version) >= 1):
+        raise Failure(
+            f"{named} names no version.", "A version is a number.", f"{name}@1, as `pixtune data show` lists"
+        )
+    return name, int(version) if at else None
 
 
 def connected(ctx: typer.Context) -> Api:
@@ -34,7 +45,13 @@ def connected(ctx: typer.Context) -> Api:
 @app.command()
 def start(
     ctx: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="What to train on: all it holds when its uploads have settled.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET[@V]",
+            help="What to train on: all it holds when its uploads have settled, or exactly its published version V.",
+        ),
+    ],
     provider: Annotated[
         str | None, typer.Option(help="Where; without it, the dataset's or the deployment's own.")
     ] = None,
@@ -45,6 +62,15 @@ def start(
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Train even though the same training was done before.")
+    ] = False,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, help="Refuse to train when the high estimate is above.")
+    ] = None,
+    approval_above: Annotated[
+        float | None, typer.Option(min=0, help="From this high estimate on, in US dollars, wait for approval.")
+    ] = None,
+    accept_retirement: Annotated[
+        bool, typer.Option("--accept-retirement", help="Train though the base model stops answering soon.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it to its end.")] = False,
     timeout: TimeLimit = None,
@@ -58,8 +84,10 @@ def start(
 
     from pixtune_cli import watching
 
+    name, version = dataset_and_version(dataset)
     asked = {
-        "dataset": dataset,
+        "dataset": name,
+        "version": version,
         "provider": provider,
         "base_model": base_model,
         "hyperparameters": {
@@ -69,6 +97,9 @@ def start(
         },
         "seed": seed,
         "again": again,
+        "max_usd": max_usd,
+        "approval_above_usd": approval_above,
+        "accept_retirement": accept_retirement,
     }
     api = connected(ctx)
     answer, headers = api.call("POST", "/v1/runs", asked, {"Idempotency-Key": idempotency_key or str(uuid4())})
@@ -217,6 +248,8 @@ def _next_of(run: dict[str, Any]) -> tuple[str, ...]:
         return (f"pixtune run show {quote(run['joined'])}",)
     if run["status"] == "cancelled":
         return (f"pixtune run start {run['dataset']}",)
+    if run["stage"] == "AwaitApproval" and (run.get("approval") or {}).get("state") == "asked":
+        return (f"pixtune run approve {run['run_id']}", f"pixtune run deny {run['run_id']}")
     return (f"pixtune run watch {run['run_id']}",)
 
 

@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     answer = launch(
         event["run_id"],
         event["attempt"],
-        limits=LaunchLimits(window, environment.run_deadline_seconds, environment.monthly_budget),
+        limits=LaunchLimits(window, environment.run_deadline_seconds, environment.budget),
         clock=time.time,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         runs=runs,

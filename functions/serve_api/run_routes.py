@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from pixtune.training.order import Defaults
     from pixtune.training.run import Run
 
-# What only the machinery needs; `task_token` would let its holder steer the execution.
+# What only the machinery needs; a token would let its holder steer the execution.
 _INTERNAL = frozenset(
     {"request_key", "fence", "intent_at", "turn", "task_token", "observed_at", "heard_at", "untidy"}
+    | {"approval_token", "reserved_attempt"}
 )
 _TIMES = ("requested_at", "deadline_at", "ended_at", "waiting_since", "stuck_at")
 

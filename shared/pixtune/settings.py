@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixtune.providers.limits import Limits
+    from pixtune.training.budget import Budget
 
 
 class MissingSetting(LookupError):
@@ -132,7 +133,28 @@ class Environment:
         return int(self._get("QUEUE_LIMIT_SECONDS"))
 
     @property
-    def monthly_budget(self) -> float | None:
-        """US dollars that trainings may reserve in a month; None for no limit."""
-        value = self._get("MONTHLY_BUDGET_USD")
+    def budget(self) -> Budget:
+        """What trainings may cost in this deployment; an empty variable is no limit."""
+        from pixtune.training.budget import Budget
+
+        live_jobs = self._limit("MAX_LIVE_JOBS")
+        return Budget(
+            per_run=self._limit("MAX_RUN_USD"),
+            per_month=self._limit("MONTHLY_BUDGET_USD"),
+            live_jobs=None if live_jobs is None else int(live_jobs),
+            approval_from=self._limit("APPROVAL_ABOVE_USD"),
+        )
+
+    def _limit(self, name: str) -> float | None:
+        value = self._get(name)
         return float(value) if value else None
+
+    @property
+    def min_model_days(self) -> int:
+        """How many days a model has to answer to be worth training."""
+        return int(self._get("MIN_MODEL_DAYS"))
+
+    @property
+    def approval_timeout_seconds(self) -> int:
+        """How long a run waits for approval before that counts as denied."""
+        return int(self._get("APPROVAL_TIMEOUT_SECONDS"))

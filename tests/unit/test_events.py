@@ -29,6 +29,10 @@ SAID = Annotation((Turn("user", (Part(image=0),)), Turn("assistant", (Part("cat"
 SLOT = Slot("file", "cats/a.csv", "v1", "01", "", ("cats/a.png",), (SAID,), "line 2")
 EXAMPLE = ExampleItem("cats", "ex_1", {"file-1": SLOT}, state=State.READY, revision=1)
 RUN = Run("run_1", "cats", TrainingSettings("local", "local-vision-1"), 1.0, "api", "k")
+ASKED = {"state": "asked", "version_digest": "d1", "usd": 9.5, "attempt": 1, "asked_at": 2.0}
+WAITING = replace(
+    RUN, status=RunStatus.RUNNING, version=3, estimate={"usd": {"low": 1, "mid": 5.5, "high": 9.5}}, approval=ASKED
+)
 MOVE = AliasMove("cats", "champion", 2, 7, 6, "better", "me", 1.0, "run_1")
 
 
@@ -77,7 +81,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pixtune.model.rolled_back.v1": item(replace(MOVE, returns_to=1), "HISTORY#champion#000002"),
 }
 OF_OTHERS = {"pixtune.training.requested"}
-FROM_A_LIVE_ONE = {"pixtune.example.deleted.v1", "pixtune.run.stuck.v1"}
+FROM_A_LIVE_ONE = {"pixtune.example.deleted.v1", "pixtune.run.approval_requested.v1", "pixtune.run.stuck.v1"}
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:
@@ -169,6 +173,20 @@ def test_a_new_version_of_an_upload_is_judged_again_even_with_the_same_verdict()
 def test_a_deleted_upload_and_a_base_model_s_checkpoint_announce_nothing() -> None:
     assert types(CASES["pixtune.image.accepted.v1"], item(replace(UPLOAD, deleted=True), "IMAGE#1")) == []
     assert types(None, item(Checkpoint("run_1", 0, "base"), "CHECKPOINT#00000000")) == []
+
+
+def test_a_question_of_costs_is_announced_once_and_its_answer_is_no_question() -> None:
+    before, waiting = item(replace(WAITING, approval=None), "RUN"), item(WAITING, "RUN")
+    (event,) = said(before, waiting)
+    assert event.type == "pixtune.run.approval_requested.v1"
+    data = json.loads(json.dumps(event.to_json()))["data"]
+    Draft202012Validator(strict(schema_files.schema(event.type))).validate(data)
+    assert (data["usd_mid"], data["usd_high"], data["version"]) == (5.5, 9.5, 3)
+    assert types(waiting, item(replace(WAITING, turn=1), "RUN")) == []
+    assert types(waiting, item(replace(WAITING, approval=ASKED | {"state": "approved"}), "RUN")) == []
+    asked_again = replace(WAITING, approval=ASKED | {"attempt": 2, "usd": None}, estimate=None)
+    (event,) = said(waiting, item(asked_again, "RUN"))
+    assert event.to_json()["data"]["usd_high"] is None
 
 
 def test_a_resumed_run_is_requested_again_under_its_next_attempt() -> None:

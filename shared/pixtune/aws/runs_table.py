@@ -3,7 +3,9 @@
 Items (pk / sk): `RUN#{run_id}` / `RUN`, `CHECKPOINT#{step}`, `METRIC#{step}`, `EVENT#{ms}#{name}`;
 `TRAINING#{id}` / `TRAINING` (who holds it, what it was charged); `JOB#{provider}#{job}` / `JOB`;
 `OPEN#{dataset}#{settings digest}` / `OPEN` (the run that takes in further requests; that run's `open` attribute names
-the item, so both come and go in one transaction); `BUDGET#{month}` / `BUDGET`.
+the item, so both come and go in one transaction); `BUDGET#{month}` / `BUDGET`; `JOBS` / `LIVE` (a set of the runs
+that count as having a live job: a set, not a number, so that adding and taking away twice does no harm);
+`BILLS#{provider}#{base model}` / `BILLS` (what the last trainings were billed, beside their estimates).
 Indexes: `by_dataset` (dataset, run_id) and `live` (live, run_id; the attribute says that a run is live, or that it
 has ended and is to be tidied up after; else it is absent).
 """
@@ -20,7 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from pixtune.aws.items import from_item, to_attribute, to_item
-from pixtune.errors import BudgetExceeded, FenceLost, RunEnded
+from pixtune.costs.calibration import Observation, remembered
+from pixtune.errors import BudgetExceeded, FenceLost, RunEnded, TooManyJobs
 from pixtune.training.run import Charge, Checkpoint, Run, RunEvent, RunStatus, open_to_requests
 
 if TYPE_CHECKING:
@@ -33,11 +36,16 @@ _Answer = TypeVar("_Answer")
 _IS_LIVE = "#status IN (:queued, :running)"
 _LIVE_VALUES = {"queued": RunStatus.QUEUED.value, "running": RunStatus.RUNNING.value}
 _LIVE, _UNTIDY = "1", "untidy"  # values of the attribute `live`
-_CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, full jitter; two writers met on one item
+_JOBS: Any = {"pk": {"S": "JOBS"}, "sk": {"S": "LIVE"}}
+_CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds, full jitter; two writers met on one item
 
 
 def run_key(run_id: str) -> Attributes:
     return to_item({"pk": f"RUN#{run_id}", "sk": "RUN"})
+
+
+def _bills_key(provider: str, base_model: str) -> dict[str, Any]:
+    return {"pk": f"BILLS#{provider}#{base_model}", "sk": "BILLS"}
 
 
 def _event_item(run_id: str, event: RunEvent) -> Attributes:
@@ -170,7 +178,9 @@ class RunsTable:
         if "status" in changes:
             conditions.append(f"({_IS_LIVE} OR #status = :status)")
             values |= _LIVE_VALUES
-        if not self._write_run(run_id, changes, " AND ".join(conditions), values):
+        ends = "status" in changes and RunStatus(changes["status"]).ended
+        also = [self._count_out(run_id)] if ends else []
+        if not self._write_run(run_id, changes, " AND ".join(conditions), values, also):
             raise self._why_not(run_id, fence)
 
     def take_fence(self, run_id: str, attempt: int) -> Run:
@@ -217,10 +227,13 @@ class RunsTable:
             raise self._why_not(run_id, fence)
         return False
 
-    def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
+    def settle(
+        self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool, job_may_run: bool = False
+    ) -> bool:
         condition, values = f"#fence = :held_fence AND {_IS_LIVE}", {"held_fence": fence} | _LIVE_VALUES
         ended = {**changes, "fence": fence + 1}
-        return self._write_run(run_id, ended, condition, values, self._release(run_id) if release else ())
+        also = [] if job_may_run else [self._count_out(run_id)]
+        return self._write_run(run_id, ended, condition, values, [*also, *(self._release(run_id) if release else ())])
 
     def begin_attempt(self, run_id: str, ended_attempt: int, changes: Mapping[str, Any]) -> bool:
         condition = "#attempt = :held_attempt AND #status IN (:failed, :cancelled)"
@@ -234,39 +247,95 @@ class RunsTable:
     # reservations
 
     def reserve(
-        self, run_id: str, training_id: str, *, fence: int, instead_of: Run | None, charge: Charge | None
+        self,
+        run_id: str,
+        training_id: str,
+        *,
+        fence: int,
+        instead_of: Run | None,
+        charge: Charge | None,
+        max_live: int | None = None,
     ) -> bool:
-        if charge is not None and charge.dollars > charge.limit:
+        if charge is not None and charge.limit is not None and charge.dollars > charge.limit:
             raise _over(charge)
-        reservation = {
-            "pk": f"TRAINING#{training_id}",
-            "sk": "TRAINING",
-            "run_id": run_id,
-            "charge": asdict(charge) if charge else None,
-        }
-        put: Attributes = {"TableName": self.table, "Item": to_item(reservation)}
-        if instead_of is None:
-            put |= expression("attribute_not_exists(pk)", {})
-        else:
-            put |= expression("#run_id = :holder", {"holder": instead_of.run_id})
-        items = [
-            {"Update": self._run_update(run_id, {"training_id": training_id}, "#fence = :held", {"held": fence})},
-            {"Put": put},
-        ]
-        if instead_of is not None:
+        attempt = self.get(run_id).attempt
+        reserved = {"training_id": training_id, "reserved_attempt": attempt}
+        first = "#fence = :held AND (attribute_not_exists(#reserved_attempt) OR #reserved_attempt < :attempt)"
+        mine = self._run_update(run_id, reserved, first, {"held": fence, "attempt": attempt})
+        items = {"run": {"Update": mine}, "training": self._hold(run_id, training_id, instead_of, charge)}
+        if instead_of is not None and instead_of.run_id != run_id:
             seen = expression(
                 "#status = :status AND #attempt = :attempt",
                 {"status": instead_of.status.value, "attempt": instead_of.attempt},
             )
-            items.append({"ConditionCheck": {"TableName": self.table, "Key": run_key(instead_of.run_id)} | seen})
+            check = {"TableName": self.table, "Key": run_key(instead_of.run_id)} | seen
+            items["holder"] = {"ConditionCheck": check}
         if charge is not None:
-            items.append(self._charge(charge.month, charge.dollars, charge.limit))
-        failed = transact(self._client, items)
-        if failed and failed[0]:
+            items["budget"] = self._charge(charge.month, charge.dollars, charge.limit)
+        items["live"] = self._count_in(run_id, max_live)
+        refused = transact(self._client, list(items.values()))
+        failed = {name for name, was_refused in zip(items, refused, strict=False) if was_refused}
+        if "run" in failed and self.get(run_id).fence != fence:
             raise self._why_not(run_id, fence)
-        if charge is not None and failed and failed[-1]:
-            raise _over(charge)
+        if not failed & {"run", "training", "holder"}:  # somebody else was faster is no reason to give up
+            if charge is not None and "budget" in failed:
+                raise _over(charge)
+            if "live" in failed:
+                raise TooManyJobs(f"{max_live} provider jobs run already, as many as this deployment allows.")
         return not failed
+
+    def _hold(self, run_id: str, training_id: str, instead_of: Run | None, charge: Charge | None) -> Attributes:
+        """The reservation, as it is first made, taken over from another run, or renewed by this one."""
+        key = {"pk": f"TRAINING#{training_id}", "sk": "TRAINING"}
+        held = {"run_id": run_id, "charge": asdict(charge) if charge else None}
+        if instead_of is not None and instead_of.run_id == run_id:
+            mine = expression(
+                "#run_id = :run_id", held if charge else {"run_id": run_id}, "SET #charge = :charge" if charge else ""
+            )
+            kind = "Update" if charge else "ConditionCheck"
+            return {kind: {"TableName": self.table, "Key": to_item(key)} | mine}
+        put: Attributes = {"TableName": self.table, "Item": to_item(key | held)}
+        if instead_of is None:
+            return {"Put": put | expression("attribute_not_exists(pk)", {})}
+        return {"Put": put | expression("#run_id = :holder", {"holder": instead_of.run_id})}
+
+    def live_jobs(self) -> frozenset[str]:
+        answer = self._client.get_item(TableName=self.table, Key=_JOBS, ConsistentRead=True)
+        return frozenset(answer.get("Item", {}).get("run_ids", {}).get("SS", ()))
+
+    def no_job_runs(self, run_id: str, attempt: int) -> None:
+        run = self.get(run_id)
+        ended = expression("#attempt = :attempt AND #status = :status", {"attempt": attempt, "status": run.status})
+        check = {"TableName": self.table, "Key": run_key(run_id)} | ended
+        if run.status.ended:
+            transact(self._client, [{"ConditionCheck": check}, self._count_out(run_id)])
+
+    def _count_in(self, run_id: str, most: int | None) -> Attributes:
+        """Among the live jobs, where there is room for one more."""
+        update: Attributes = {
+            "TableName": self.table,
+            "Key": _JOBS,
+            "UpdateExpression": "ADD #run_ids :run_ids",
+            "ExpressionAttributeNames": {"#run_ids": "run_ids"},
+            "ExpressionAttributeValues": {":run_ids": {"SS": [run_id]}},
+        }
+        if most is not None:
+            update["ConditionExpression"] = (
+                "attribute_not_exists(#run_ids) OR contains(#run_ids, :run_id) OR size(#run_ids) < :most"
+            )
+            update["ExpressionAttributeValues"] |= {":run_id": {"S": run_id}, ":most": {"N": str(most)}}
+        return {"Update": update}
+
+    def _count_out(self, run_id: str) -> Attributes:
+        return {
+            "Update": {
+                "TableName": self.table,
+                "Key": _JOBS,
+                "UpdateExpression": "DELETE #run_ids :run_ids",
+                "ExpressionAttributeNames": {"#run_ids": "run_ids"},
+                "ExpressionAttributeValues": {":run_ids": {"SS": [run_id]}},
+            }
+        }
 
     def _release(self, run_id: str) -> Sequence[Attributes]:
         """What gives the reservation and its charge back, as far as this run holds one."""
@@ -289,6 +358,23 @@ class RunsTable:
         key = to_item({"pk": f"BUDGET#{month}", "sk": "BUDGET"})
         parts = expression(condition, values, "ADD #reserved :dollars")
         return {"Update": {"TableName": self.table, "Key": key} | parts}
+
+    # bills
+
+    def observations(self, provider: str, base_model: str) -> Sequence[Observation]:
+        item = self._item(_bills_key(provider, base_model))
+        return [Observation(**bill) for bill in item["bills"]] if item else []
+
+    def remember_bill(self, provider: str, base_model: str, bill: Observation) -> None:
+        key = _bills_key(provider, base_model)
+        while True:
+            item = self._item(key)
+            known = [Observation(**one) for one in item["bills"]] if item else []
+            seen = ("#v = :seen", {"seen": item["v"]}) if item else ("attribute_not_exists(pk)", {})
+            bills = [asdict(one) for one in remembered(known, bill)]
+            new = to_item(key | {"bills": bills, "v": int(item["v"]) + 1 if item else 1})
+            if not transact(self._client, [{"Put": {"TableName": self.table, "Item": new} | expression(*seen)}]):
+                return
 
     # what hangs below a run
 
@@ -421,7 +507,7 @@ class RunsTable:
 
 def _over(charge: Charge) -> BudgetExceeded:
     return BudgetExceeded(
-        f"The training may cost {charge.dollars:.2f} USD; less is left of the {charge.limit:.2f} USD "
+        f"The training may cost {charge.dollars:.2f} USD; less is left of the {charge.limit or 0:.2f} USD "
         f"for {charge.month}.",
         "Raise the deployment's monthly budget, train on fewer epochs, or wait for the next month.",
     )

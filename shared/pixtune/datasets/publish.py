@@ -19,6 +19,7 @@ from pixtune.datasets.class_names import with_class_names
 from pixtune.datasets.cut import Cut, Seen, read_cut
 from pixtune.datasets.manifest import manifest_of
 from pixtune.datasets.numbering import take_number, version_digest
+from pixtune.datasets.reading import published_version
 from pixtune.datasets.reject_setting import apply_policy
 from pixtune.datasets.row_log import lacking
 from pixtune.datasets.settings import read_class_names, recipe_of, stated_settings
@@ -66,11 +67,12 @@ def publish_dataset(
     limits: Limits,
     each: Each = one_by_one,
 ) -> Published:
-    """Publish the run's dataset as it is now and put the version on the run.
+    """Publish the run's dataset as it is now, or adopt the version that its request names, and put it on the run.
 
     segment: a new id, should rows have to be appended that the log lacks. limits: name a provider's default base
     model, should the dataset name a provider where the request named none. Raises DatasetEmpty when no example is
-    ready, DatasetNotReady when dataset.toml was refused, and FenceLost when a newer attempt of the run exists.
+    ready, DatasetNotReady when dataset.toml was refused or there is no version of that number, and FenceLost when a
+    newer attempt of the run exists.
     """
     run = runs.get(run_id)
     if run.attempt != attempt:
@@ -86,7 +88,11 @@ def publish_dataset(
         except ProviderRefused:
             return None  # CheckReadiness says so; the version is the same without
 
-    manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each, spec_of)
+    named = run.settings.version
+    if named is None:
+        manifest, repaired = publish(run.dataset, table, artifacts, now, segment, each, spec_of)
+    else:
+        manifest, repaired = published_version(run.dataset, named, table, artifacts), 0
     own = manifest.settings
     runs.update(
         run_id,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pixtune.events.announced import (
     AliasMoved,
+    ApprovalRequested,
     CheckpointRecorded,
     DatasetPublished,
     ExampleChanged,
@@ -94,7 +95,27 @@ def events_for(change: ItemChange) -> list[CloudEvent]:
 
 
 def _run(old: Item | None, new: Item) -> Said:
-    return _status(old, new) + _stuck(old, new)
+    return _status(old, new) + _stuck(old, new) + _approval(old, new)
+
+
+def _approval(old: Item | None, new: Item) -> Said:
+    approval = new.get("approval")
+    if not approval or approval["state"] != "asked" or (old or {}).get("approval") == approval:
+        return []
+    run = Run.from_json(new)
+    dollars = (run.estimate or {}).get("usd") or {}
+    data = ApprovalRequested(
+        run_id=run.run_id,
+        dataset=run.dataset,
+        attempt=run.attempt,
+        provider=run.settings.provider,
+        base_model=run.settings.base_model,
+        version=run.version,
+        usd_low=dollars.get("low"),
+        usd_mid=dollars.get("mid"),
+        usd_high=approval["usd"],
+    )
+    return [("pixtune.run.approval_requested.v1", f"run/{run.run_id}", data)]
 
 
 def _stuck(old: Item | None, new: Item) -> Said:

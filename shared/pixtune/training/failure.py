@@ -42,8 +42,21 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
         "provider_job_ended",
         "Mend what the provider names and ask again, or try the same: " + _RESUME,
     ),
-    "BudgetExceeded": ("budget_exceeded", "Raise the monthly budget or wait for the next month. Then: " + _RESUME),
+    "BudgetExceeded": (
+        "budget_exceeded",
+        "Raise the budget that is named, or ask for less: `pixtune cost` shows what cheaper settings save. "
+        "With a higher budget, or next month: " + _RESUME,
+    ),
+    "TooManyJobs": ("too_many_jobs", "Wait until another run has ended, or raise MaxLiveJobs. Then: " + _RESUME),
+    "ApprovalDenied": (
+        "approval_denied",
+        "Nothing was charged. Ask for a cheaper training, or ask for approval again: " + _RESUME,
+    ),
     "RunDeadlinePassed": ("run_deadline_passed", "Look at the provider's queue. Then: " + _RESUME),
+    "LimitsRefused": (
+        "limits_refused",
+        "Mend the deployment's own limits table (template parameter ProviderLimits). Then: " + _RESUME,
+    ),
     "FenceLost": ("fence_lost", "Two executions worked on this run at once, and this one stopped. " + _RESUME),
     "RunEnded": ("run_ended", "The run was ended from outside. " + _RESUME),
     "States.Timeout": ("step_timed_out", _READ_LOG),
@@ -156,8 +169,9 @@ def record_failure(
         }
         if fate.job is not None:
             changes |= {"provider_job_id": fate.job.job_id, "provider_status": fate.job.state.value}
-        never_made = run.provider_job_id is None and run.intent_at is None
-        if runs.settle(run.run_id, changes, fence=run.fence, release=never_made):
+        # What an earlier attempt was charged was for a job that it made.
+        never_made = run.provider_job_id is None and run.intent_at is None and run.reserved_attempt == run.attempt
+        if runs.settle(run.run_id, changes, fence=run.fence, release=never_made, job_may_run=fate.may_cost):
             text = f"{failure.code}: {failure.cause}"
             runs.add_event(run.run_id, RunEvent(now, f"run-{changes['status']}", text, "error"))
             if changes["untidy"]:

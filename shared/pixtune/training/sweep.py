@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pixtune.errors import ProviderRefused, ProviderUnavailable
 from pixtune.providers.limits import Limits
 from pixtune.providers.port import JobState, JobView, TrainingProvider
+from pixtune.training.approval import answer_decided
 from pixtune.training.failure import Failed, record_failure
+from pixtune.training.live_jobs import count_out
 from pixtune.training.ports import TrainingRuns, Workflow
 from pixtune.training.run import Run, RunStatus
 from pixtune.training.tidying import Named, ProviderOfRun, tidy
@@ -21,11 +23,14 @@ _LOOK_BACK_SECONDS = 60 * 24 * 3600  # longer than any job runs
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Runs that were started, settled and tidied up after; jobs that were cancelled; why a provider was left out."""
+    """Runs that were started, settled and tidied up after, whose approval was answered and which no longer count as
+    having a live job; jobs that were cancelled; why a provider was left out."""
 
     started: Sequence[str]
     settled: Sequence[str]
     tidied: Sequence[str]
+    answered: Sequence[str]
+    counted_out: Sequence[str]
     cancelled: Sequence[str]
     left_out: Mapping[str, str]
 
@@ -45,9 +50,14 @@ def sweep(
     def provider_of(run: Run) -> TrainingProvider:
         return connect(run.settings.provider, run.settings.base_model)
 
+    def window_of(provider: str, base_model: str) -> float:
+        return limits.spec(provider, base_model).quiet_window_seconds
+
     started = start_unstarted(now=now, runs=runs, workflow=workflow)
     settled = settle_ended(now=now, runs=runs, workflow=workflow, provider_of=provider_of, named=named)
     tidied = tidy_up(now=now, runs=runs, provider_of=provider_of, named=named)
+    answered = answer_decided(runs, workflow)
+    counted_out = count_out(now=now, window_of=window_of, runs=runs, provider_named=connect)
     cancelled: list[str] = []
     left_out = {}
     for name in providers:
@@ -58,7 +68,7 @@ def sweep(
             cancelled += [job.job_id for job in strays]
         except (ProviderUnavailable, ProviderRefused) as error:
             left_out[name] = str(error)
-    return Swept(started, settled, tidied, cancelled, left_out)
+    return Swept(started, settled, tidied, answered, counted_out, cancelled, left_out)
 
 
 def start_unstarted(*, now: float, runs: TrainingRuns, workflow: Workflow) -> Sequence[str]:
