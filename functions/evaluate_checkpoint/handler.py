@@ -12,8 +12,8 @@ from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.evaluation.judge import evaluate_checkpoint
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -25,12 +25,12 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked = runs.get(event["run_id"]).settings
+    asked, limits = runs.get(event["run_id"]).settings, environment.limits
     score = evaluate_checkpoint(
         *(event["run_id"], event["attempt"], event["step"]),
         runs=runs,
         artifacts=Artifacts(clients.s3(), environment.artifacts_bucket),
-        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read()),
+        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
     )
     logger.info("evaluated", run_id=event["run_id"], step=event["step"], score=score)
     return {"step": event["step"], "score": score}

@@ -11,10 +11,9 @@ from aws_lambda_powertools import Logger
 from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
-from pixtune.providers.limits import spec_for
 from pixtune.settings import Environment
 from pixtune.training.launch import LaunchLimits, launch
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -25,16 +24,16 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked = runs.get(event["run_id"]).settings
-    window = spec_for(asked.provider, asked.base_model).quiet_window_seconds
+    asked, limits = runs.get(event["run_id"]).settings, environment.limits
+    window = limits.spec(asked.provider, asked.base_model).quiet_window_seconds
     answer = launch(
         event["run_id"],
         event["attempt"],
-        limits=LaunchLimits(window, environment.run_deadline_seconds, environment.monthly_budget),
+        limits=LaunchLimits(window, environment.run_deadline_seconds, environment.budget),
         clock=time.time,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         runs=runs,
-        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read()),
+        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
     )
     logger.info("launch", run_id=event["run_id"], attempt=event["attempt"], **answer.to_json())
     return answer.to_json()

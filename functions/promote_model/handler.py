@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -14,9 +15,9 @@ from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.evaluation.report import write_report
-from pixtune.providers.factory import provider_for
 from pixtune.registry.promotion import Registrar
 from pixtune.settings import Environment
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -30,11 +31,10 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
     models = ModelsTable(clients.dynamodb(), environment.models_table)
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
-    urls = environment.provider_urls
-    registrar = Registrar(
-        runs, models, artifacts, lambda name, base: provider_for(name, base, urls, secrets.read()), time.time()
-    )
-    promotion = registrar.promote_model(event["run_id"], event["attempt"], event["step"])
-    registrar.end_run(event["run_id"], write_report(event["run_id"], event["attempt"], runs, models, artifacts))
-    logger.info("promotion", run_id=event["run_id"], **promotion.to_json())
+    run_id, attempt, limits = event["run_id"], event["attempt"], environment.limits
+    provider_of = partial(provider_for, urls=environment.provider_urls, secrets=secrets.read(), limits=limits)
+    registrar = Registrar(runs, models, artifacts, provider_of, time.time())
+    promotion = registrar.promote_model(run_id, attempt, event["step"])
+    registrar.end_run(run_id, write_report(run_id, attempt, runs, models, artifacts, limits))
+    logger.info("promotion", run_id=run_id, **promotion.to_json())
     return {"promoted": promotion.promoted}

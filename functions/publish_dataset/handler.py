@@ -14,7 +14,6 @@ from pixtune.aws.buckets import Artifacts
 from pixtune.aws.examples_table import ExamplesTable, in_threads
 from pixtune.aws.runs_table import RunsTable
 from pixtune.datasets.publish import publish_dataset
-from pixtune.providers.limits import default_base_model
 from pixtune.settings import Environment
 
 logger = Logger(service="publish_dataset")
@@ -30,7 +29,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         Artifacts(clients.s3(), environment.artifacts_bucket),
         datetime.now(UTC),
         str(ULID()),
-        default_base_model,
+        environment.limits,
         in_threads,
     )
     if published.repaired:

@@ -14,7 +14,6 @@ from pixtune.aws import clients
 from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.workflow import StepFunctions
-from pixtune.providers.limits import default_base_model
 from pixtune.settings import Environment
 from pixtune.training.order import Defaults, Refusal, order_of
 from pixtune.training.request import request_training
@@ -24,7 +23,7 @@ environment = Environment(os.environ)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    order = order_of(event, Defaults(environment.default_provider, default_base_model))
+    order = order_of(event, Defaults(environment.default_provider, environment.limits.default_base_model))
     if isinstance(order, Refusal):
         logger.warning("no training", **asdict(order))
         return {}

@@ -85,7 +85,8 @@ class HyperparametersBody(_Body):
 
 class RunBody(_Body):
     """provider, base_model: left out, the dataset's own, else the deployment's. again: train even though the same
-    training was done before."""
+    training was done before. version: train this published version and cut none. max_usd, approval_above_usd,
+    accept_retirement: as in training.run.Terms."""
 
     dataset: Dataset
     provider: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,31}$")
@@ -93,6 +94,10 @@ class RunBody(_Body):
     hyperparameters: HyperparametersBody = HyperparametersBody()
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     again: bool = False
+    version: int | None = Field(default=None, ge=1)
+    max_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    approval_above_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    accept_retirement: bool = False
 
     def wish(self) -> TrainingWish:
         return TrainingWish(
@@ -102,7 +107,17 @@ class RunBody(_Body):
             Hyperparameters(**self.hyperparameters.model_dump()),
             self.seed,
             self.again,
+            self.version,
+            self.max_usd,
+            self.approval_above_usd,
+            self.accept_retirement,
         )
+
+
+class DecisionBody(_Body):
+    """why: what is said with an approval or a denial."""
+
+    why: str = Field(default="", max_length=500)
 
 
 class MoveBody(_Body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pixtune.aws.buckets import Artifacts, Uploads
     from pixtune.aws.examples_table import ExamplesTable
 
+_CURSOR = re.compile(r"[0-9]{2}(EXAMPLE|IMAGE|SOURCE)#.+", re.DOTALL)  # as examples.listing makes them
 FORM_SECONDS = 900
 """How long an upload form may be used."""
 LINK_SECONDS = 900
@@ -89,11 +91,11 @@ class DatasetRoutes:
             raise bad_parameter(
                 "state", "state_invalid", f"{state!r} is no state; use waiting, ready, held, deleted."
             )
-        items, after = self._examples.examples(
+        items, after = self._examples.examples_page(
             dataset_named(dataset),
             state=state,
             limit=limit_of(event),
-            after=after_of(event, "examples", dataset, state),
+            after=_known(after_of(event, "examples", dataset, state)),
         )
         return {"items": items, "next_cursor": cursor_for(after, "examples", dataset, state)}
 
@@ -112,3 +114,9 @@ class DatasetRoutes:
         raise not_found(
             "version_unknown", f"{dataset} has no version {version}. GET /v1/datasets/{dataset}/versions lists them."
         )
+
+
+def _known(after: str | None) -> str | None:
+    if after is not None and not _CURSOR.fullmatch(after):
+        raise bad_parameter("cursor", "cursor_invalid", "The cursor is not one this list gave; start without one.")
+    return after

@@ -1,8 +1,9 @@
-"""Lambda edge: a ready run in; its training files at the provider, their ids on the run."""
+"""Lambda edge: a ready run in; its training files at the provider, or which parts of them have to be sent first."""
 
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -11,10 +12,9 @@ from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
-from pixtune.providers.limits import spec_for
 from pixtune.settings import Environment
 from pixtune.training.files import upload_files
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -26,13 +26,14 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked = runs.get(event["run_id"]).settings
-    files = upload_files(
+    asked, limits = runs.get(event["run_id"]).settings, environment.limits
+    answer = upload_files(
         event["run_id"],
         runs,
         Artifacts(clients.s3(), environment.artifacts_bucket),
-        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read()),
-        spec_for(asked.provider, asked.base_model),
+        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
+        limits.spec(asked.provider, asked.base_model),
+        time.time(),
     )
-    logger.info("uploaded", run_id=event["run_id"], files=files)
-    return {}
+    logger.info("files", run_id=event["run_id"], **answer.to_json())
+    return answer.to_json()

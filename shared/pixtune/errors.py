@@ -11,7 +11,9 @@ PixtuneError
 ├── BusRefused            the event bus took only a part of a batch
 ├── FenceLost             another attempt of the same run has taken over
 ├── RunEnded              the run has ended already: what comes now changes nothing
+├── ApprovalNotAwaited    the run does not wait for approval, or was decided about otherwise
 ├── RunNotResumable       the run succeeded or joined another: there is nothing to resume
+├── RunNotPausable        the run has no job that can be paused, or its provider pauses none
 ├── RequestConflict       a request's key came again with another body
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
@@ -19,9 +21,13 @@ PixtuneError
 │   ├── ComplianceFailed      the version breaks its dataset's own policy
 │   ├── DatasetEmpty          no example is ready
 │   ├── ProviderRefused       the provider answered with a terminal refusal
-│   ├── BudgetExceeded        the month's budget has not enough left for this training
+│   │   └── UploadGone            an upload in parts takes no more of them: expired, cancelled or completed
+│   ├── BudgetExceeded        the training may cost more than its run, or what is left of its month, allows
+│   ├── TooManyJobs           as many provider jobs run as the deployment allows
+│   ├── ApprovalDenied        nobody approved of paying for it
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
+├── LimitsRefused         a deployment's own limits table is wrong
 ├── AliasConflict         an alias is not at the version its mover has seen
 ├── AliasRefused          an alias cannot be moved so; carries what to do
 ├── UnknownModel          a dataset has no model version of that number
@@ -75,8 +81,16 @@ class RunEnded(PixtuneError):
     """The run has ended: its status is final until it is resumed."""
 
 
+class ApprovalNotAwaited(PixtuneError):
+    """There is nothing to approve or deny."""
+
+
 class RunNotResumable(PixtuneError):
     """The run did not fail."""
+
+
+class RunNotPausable(PixtuneError):
+    """The run's job cannot be paused or let go on; the message says why."""
 
 
 class RequestConflict(PixtuneError):
@@ -114,8 +128,22 @@ class ProviderRefused(RunFault):
     code = "provider_refused"
 
 
+class UploadGone(ProviderRefused):
+    """Parts sent so far are lost with it; the file can be sent again in another upload."""
+
+    code = "upload_gone"
+
+
 class BudgetExceeded(RunFault):
     code = "budget_exceeded"
+
+
+class TooManyJobs(RunFault):
+    code = "too_many_jobs"
+
+
+class ApprovalDenied(RunFault):
+    code = "approval_denied"
 
 
 class ProviderJobEnded(RunFault):
@@ -128,6 +156,15 @@ class RunDeadlinePassed(RunFault):
 
 class ProviderUnavailable(PixtuneError):
     """The provider did not answer, answered 5xx or 429: worth another try, later."""
+
+
+class LimitsRefused(PixtuneError):
+    """A table of limits cannot be used; `faults` has one line for each row and figure that is wrong."""
+
+    def __init__(self, name: str, faults: list[str]) -> None:
+        listed = "\n".join(f"- {fault}" for fault in faults)
+        super().__init__(f"{name} has {len(faults)} problem(s):\n{listed}")
+        self.faults = faults
 
 
 class AliasConflict(PixtuneError):

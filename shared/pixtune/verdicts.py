@@ -61,6 +61,7 @@ class Code(StrEnum):
     LOCATION_TOKEN = "location_token"  # noqa: S105  no password
     ROLE_NOT_ALLOWED = "role_not_allowed"
     BAD_BOX = "bad_box"
+    MASK_ENCODED = "mask_encoded"
     BAD_PATH = "bad_path"
     FIELD_IGNORED = "field_ignored"
     AMBIGUOUS_IMAGE = "ambiguous_image"
@@ -113,6 +114,7 @@ MEANINGS: dict[Code, str] = {
     Code.LOCATION_TOKEN: "PaliGemma's location tokens that are not boxes with labels; other models do not know them.",
     Code.ROLE_NOT_ALLOWED: "A message speaks in a role, or at a place, that it may not: system first, then in turns.",
     Code.BAD_BOX: "A box has no area, no known class, no readable edges, or lies outside its picture.",
+    Code.MASK_ENCODED: "A COCO mask is run-length encoded and has no bbox beside it; boxes and outlines are read.",
     Code.BAD_PATH: "The row names its image by a path that is not below the annotation file's own folder.",
     Code.FIELD_IGNORED: "A field of the annotation file says something pixtune has no use for; it was left out.",
     Code.AMBIGUOUS_IMAGE: "More than one image could be meant; name it with its extension.",

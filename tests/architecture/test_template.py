@@ -22,6 +22,9 @@ UNSCOPED = {
     "logs:PutResourcePolicy",
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
+    "rekognition:DetectFaces",
+    "rekognition:DetectLabels",
+    "bedrock:ListModelCustomizationJobs",
 }
 
 
@@ -156,6 +159,104 @@ def test_the_secret_is_named_by_its_arn_attribute() -> None:
         "PROVIDER_SECRET_ARN"
     ]
     assert variable == {"Fn::GetAtt": ["ProviderSecret", "Id"]}
+
+
+# --------------------------------------------------------------------------- Bedrock
+
+# Per function, of Bedrock what it does and no more.
+BEDROCK = {
+    "CheckReadiness": {"GetCustomModel", "GetFoundationModel"},
+    "ServeApi": {"GetCustomModel", "GetFoundationModel"},
+    "LaunchTraining": {
+        "CreateModelCustomizationJob",
+        "GetModelCustomizationJob",
+        "ListModelCustomizationJobs",
+        "ListTagsForResource",
+        "TagResource",
+    },
+    "PollTraining": {"GetModelCustomizationJob"},
+    "RecordCheckpoints": {"GetModelCustomizationJob"},
+    "RecordFailure": {
+        "DeleteCustomModelDeployment",
+        "GetModelCustomizationJob",
+        "ListModelCustomizationJobs",
+        "ListTagsForResource",
+        "StopModelCustomizationJob",
+    },
+    "SweepRuns": {
+        "DeleteCustomModelDeployment",
+        "GetModelCustomizationJob",
+        "ListModelCustomizationJobs",
+        "ListTagsForResource",
+        "StopModelCustomizationJob",
+    },
+    "ActivateModel": {"CreateCustomModelDeployment", "GetCustomModelDeployment", "TagResource"},
+    "EvaluateCheckpoint": {"GetCustomModelDeployment", "InvokeModel"},
+    "ReleaseModel": {"DeleteCustomModelDeployment"},
+    "PromoteModel": {"DeleteCustomModelDeployment", "GetCustomModelDeployment", "InvokeModel"},
+}
+
+
+def test_a_function_may_do_of_bedrock_what_it_does_and_no_more() -> None:
+    found: dict[str, set[str]] = {}
+    for role in resources("AWS::IAM::Role"):
+        for statement in statements(role):
+            for action in as_list(statement["Action"]):
+                if action.startswith("bedrock:"):
+                    found.setdefault(role.removesuffix("Role"), set()).add(action.removeprefix("bedrock:"))
+    assert found == BEDROCK
+
+
+def test_one_function_may_pass_a_role_and_that_is_the_one_bedrock_reads_our_files_in() -> None:
+    passing = [
+        (role, statement)
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "iam:PassRole" in as_list(statement["Action"])
+    ]
+    ((role, statement),) = passing
+    assert role == "LaunchTrainingRole"
+    assert statement["Action"] == "iam:PassRole"
+    assert statement["Resource"] == {"Fn::GetAtt": ["BedrockRole", "Arn"]}
+    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}}
+
+
+def test_bedrock_assumes_its_role_for_jobs_of_this_account_and_writes_nothing_but_their_results() -> None:
+    (trust,) = resources("AWS::IAM::Role")["BedrockRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "bedrock.amazonaws.com"}
+    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    assert trust["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"].endswith(":model-customization-job/*")
+    written = [
+        statement["Resource"]
+        for statement in statements("BedrockRole")
+        if "s3:PutObject" in as_list(statement["Action"])
+    ]
+    assert written == [{"Fn::Sub": "${ArtifactsBucket.Arn}/bedrock/*"}]
+
+
+def test_only_training_files_can_be_deleted_and_only_where_a_run_is_tidied_up() -> None:
+    deleting = {
+        (role, json.dumps(statement["Resource"]))
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "s3:DeleteObject" in as_list(statement["Action"])
+        and "ArtifactsBucket" in json.dumps(statement["Resource"])
+    }
+    where = json.dumps({"Fn::Sub": "${ArtifactsBucket.Arn}/training/*"})
+    assert deleting == {("RecordFailureRole", where), ("SweepRunsRole", where)}
+
+
+def test_all_that_bedrock_needs_is_there_only_where_the_deployment_trains_on_it() -> None:
+    for name, resource in expanded()["Resources"].items():
+        if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::Role") and name.startswith("Bedrock"):
+            assert resource["Condition"] == "TrainsOnBedrock", name
+
+
+def test_job_events_of_bedrock_wake_a_function_that_can_reach_no_provider() -> None:
+    rule = resources("AWS::Events::Rule")["ReceiveJobEventBedrockJobChanged"]["EventPattern"]
+    assert (rule["source"], rule["detail-type"]) == (["aws.bedrock"], ["Model Customization Job State Change"])
+    actions = {action for statement in statements("ReceiveJobEventRole") for action in as_list(statement["Action"])}
+    assert not [action for action in actions if action.split(":")[0] not in ("dynamodb", "states")]
 
 
 # --------------------------------------------------------------------------- routes

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import IO
+
+from tests.fakes.no_files import NoFiles
 
 from pixtune.errors import ProviderRefused
 from pixtune.examples.rows import Row
 from pixtune.providers.chat_rows import question_and_answer
-from pixtune.providers.port import Activation, JobRequest, JobView, ProviderCheckpoint, ReadImage, Reply
+from pixtune.providers.port import Activation, JobRequest, JobView, Progress, ProviderCheckpoint, ReadImage, Reply
 
 Says = Callable[[Row], str]
 
@@ -22,7 +23,7 @@ def knows(*example_ids: str, otherwise: str = "no idea") -> Says:
 
 
 @dataclass
-class AnsweringProvider:
+class AnsweringProvider(NoFiles):
     """`providers.port.TrainingProvider`; what is not about answering raises, because no test should come to it."""
 
     models: dict[str, Says] = field(default_factory=dict)
@@ -56,9 +57,6 @@ class AnsweringProvider:
     def render(self, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
         raise NotImplementedError
 
-    def upload(self, name: str, content: IO[bytes]) -> str:
-        raise NotImplementedError
-
     def find_jobs(self, run_id: str) -> Sequence[JobView]:
         raise NotImplementedError
 
@@ -72,6 +70,15 @@ class AnsweringProvider:
         raise NotImplementedError
 
     def cancel(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def pause(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def resume(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def progress(self, job_id: str, since: float) -> Progress:
         raise NotImplementedError
 
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:

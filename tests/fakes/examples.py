@@ -34,12 +34,14 @@ class MemoryExamples:
         return [found[place] for place in places]
 
     def query(self, pk: str, prefix: str) -> Sequence[Item]:
+        return list(self.stream(pk, prefix))
+
+    def stream(self, pk: str, prefix: str, only: Sequence[str] = (), after: str | None = None) -> Iterator[Item]:
         self.step("query")
-        return [
-            json.loads(text)
-            for place, text in sorted(self.items.items())
-            if place.pk == pk and place.sk.startswith(prefix)
-        ]
+        for place, text in sorted(self.items.items()):
+            if place.pk == pk and place.sk.startswith(prefix) and (after is None or place.sk > after):
+                item = json.loads(text)
+                yield {name: item[name] for name in ("sk", *only) if name in item} if only else item
 
     def write(self, *writes: Write) -> bool:
         self.step("write")

@@ -38,6 +38,10 @@ class FakeModels:
         names = sorted({move.alias for move in self.moves if move.dataset == dataset})
         return [self.history(dataset, name)[-1] for name in names]
 
+    def named(self, dataset: str) -> set[str]:
+        found = [self.model(dataset, move.model_version) for move in self.aliases(dataset)]
+        return {model.model_id for model in found if model}
+
     def history(self, dataset: str, alias: str) -> Sequence[AliasMove]:
         return [move for move in self.moves if (move.dataset, move.alias) == (dataset, alias)]
 

@@ -70,6 +70,9 @@ class KeptArtifacts:
         self.reads.append(key)
         return self.objects.get(key)
 
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        return self.objects[key][start:stop]
+
 
 def store_version(
     artifacts: KeptArtifacts,

@@ -43,6 +43,10 @@ class World:
         listed = boto3.client("stepfunctions").list_executions(stateMachineArn=MACHINE)
         return [execution["name"] for execution in listed["executions"]]
 
+    def status_of(self, name: str) -> str:
+        arn = MACHINE.replace(":stateMachine:", ":execution:") + f":{name}"
+        return str(boto3.client("stepfunctions").describe_execution(executionArn=arn)["status"])
+
 
 @contextmanager
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:

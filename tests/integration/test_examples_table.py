@@ -7,11 +7,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 from tests.fakes.examples import MemoryExamples
 from tests.fakes.facts import put_image
 
 from pixtune.aws.examples_table import ExamplesTable, in_threads
+from pixtune.aws.plain_answers import read_plainly
 from pixtune.examples.items import ExampleItem, UploadItem
 from pixtune.examples.join import image_after
 from pixtune.examples.ports import Examples, Place, Write
@@ -91,6 +93,39 @@ def test_a_query_finds_what_begins_with_its_prefix_in_one_partition(table: Examp
     )
     assert [item["key"] for item in table.query("DS#pets#00", "REF#x#")] == [str(number) for number in range(60)]
     assert table.query("DS#pets#00", "FROM#") == []
+
+
+def test_a_query_goes_on_behind_a_key_and_shows_what_is_asked_for_only(table: Examples) -> None:
+    places = [Place("DS#pets#00", f"EXAMPLE#{number:02d}") for number in range(5)]
+    for number, place in enumerate(places):
+        assert table.write(Write(place, {"state": "ready", "size": number, "list": [1.5, {"x": None}]}, 0))
+    found = list(table.stream("DS#pets#00", "EXAMPLE#", ("state", "size", "none"), after=places[2].sk))
+    assert found == [{"sk": place.sk, "state": "ready", "size": n} for n, place in enumerate(places)][3:]
+    assert list(table.stream("DS#pets#00", "EXAMPLE#")) == table.query("DS#pets#00", "EXAMPLE#")
+    assert [item["list"] for item in table.query("DS#pets#00", "EXAMPLE#")] == [[1.5, {"x": None}]] * 5
+
+
+def test_items_read_past_botocores_parser_are_the_same(dynamodb: Any) -> None:
+    table = ExamplesTable(dynamodb, "examples")
+    values = {"text": "ü#\n", "list": [1, 2.5, "two", None, True], "map": {"x": {}}, "big": 1e21, "low": -3}
+    for number in range(3):
+        assert table.write(Write(Place("DS#pets#00", f"EXAMPLE#{number}"), values, 0))
+    where = [Place("DS#pets#00", "EXAMPLE#1"), A]
+    before = table.query("DS#pets#00", "EXAMPLE#"), table.read(where)
+    read_plainly(dynamodb)
+    parsed = dynamodb.query(**_asks("examples"), Limit=2)
+    assert (table.query("DS#pets#00", "EXAMPLE#"), table.read(where)) == before
+    assert (parsed["Count"], len(parsed["Items"]), parsed["LastEvaluatedKey"]["sk"]) == (2, 2, {"S": "EXAMPLE#1"})
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        dynamodb.query(**_asks("nowhere"))
+
+
+def _asks(table: str) -> dict[str, Any]:
+    return {
+        "TableName": table,
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": {":pk": {"S": "DS#pets#00"}},
+    }
 
 
 def test_a_hint_may_be_put_any_number_of_times(table: Examples) -> None:

@@ -26,7 +26,7 @@ from pixtune.evaluation.choice import choose_checkpoint
 from pixtune.evaluation.judge import evaluate_checkpoint, kept_evaluation
 from pixtune.evaluation.report import write_report
 from pixtune.providers.factory import provider_for
-from pixtune.providers.limits import spec_for
+from pixtune.providers.limits import limits_with, spec_for
 from pixtune.providers.port import JobRequest, JobState, TrainingProvider
 from pixtune.registry.models import CHALLENGER, CHAMPION
 from pixtune.registry.promotion import Registrar
@@ -100,14 +100,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     folder = tmp_path_factory.mktemp("local")
     with running_provider(folder / "provider") as server:
         secrets = {"local": {"api_key": server.api_key}}
-        provider = provider_for("local", BASE, {"local": server.base_url}, secrets)
+        provider = provider_for("local", BASE, {"local": server.base_url}, secrets, limits_with())
         artifacts, runs, models = KeptArtifacts(), FakeRuns(), FakeModels()
         manifest = drawn_version(artifacts, folder / "scenes")
         runs.records["run_1"] = Run("run_1", "lanes", SETTINGS, NOW, "api", "k", manifest_key=manifest.key)
         stack = Trained(server, provider, artifacts, runs, models, manifest)
 
-        check_readiness("run_1", runs, artifacts, provider, TODAY)
-        upload_files("run_1", runs, artifacts, provider, spec_for("local", BASE))
+        check_readiness("run_1", runs, artifacts, provider, limits_with(), TODAY)
+        upload_files("run_1", runs, artifacts, provider, spec_for("local", BASE), NOW)
         files = stack.run.files
         request = JobRequest(
             "run_1", BASE, files["training"], files["validation"], SETTINGS.hyperparameters, SETTINGS.seed, "lanes"
@@ -121,7 +121,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         for point in provider.checkpoints(job.job_id):
             runs.put_checkpoint(Checkpoint("run_1", point.step, point.model_id, point.metrics))
         for step in [point.step for point in runs.checkpoints("run_1")]:
-            assert activate_model("run_1", step, now=NOW, runs=runs, provider=provider).active
+            assert activate_model("run_1", 1, step, now=NOW, runs=runs, provider=provider).active
             evaluate_checkpoint("run_1", 1, step, runs, artifacts, provider)
             release_model("run_1", step, runs=runs, provider=provider)
         choose_checkpoint("run_1", runs)
@@ -146,7 +146,7 @@ def test_uploading_again_finds_the_files_that_are_there(trained: Trained) -> Non
     files, posts = dict(trained.run.files), trained.posts("/v1/files")
     assert posts == 2
     trained.runs.update("run_1", {"files": {}})
-    upload_files("run_1", trained.runs, trained.artifacts, trained.provider, spec_for("local", BASE))
+    upload_files("run_1", trained.runs, trained.artifacts, trained.provider, spec_for("local", BASE), NOW)
     assert dict(trained.run.files) == files
     assert trained.posts("/v1/files") == posts
 
@@ -194,7 +194,7 @@ def test_the_first_model_that_beats_the_base_model_is_champion_and_a_repeat_chan
     first = registrar(trained).promote_model("run_1", 1, step)
     assert first.promoted
     assert "base model" in first.reason
-    key = write_report("run_1", 1, trained.runs, trained.models, trained.artifacts)
+    key = write_report("run_1", 1, trained.runs, trained.models, trained.artifacts, limits_with())
     registrar(trained).end_run("run_1", key)
     assert (trained.run.status, trained.run.report_key) == (RunStatus.SUCCEEDED, "reports/run_1/1.html")
     again = registrar(trained).promote_model("run_1", 1, step)
@@ -225,11 +225,15 @@ def test_a_second_run_must_beat_the_champion_on_rows_the_champion_has_not_seen(t
 
 
 def test_a_refusal_and_an_outage_are_told_apart(trained: Trained, tmp_path: Path) -> None:
-    wrong = provider_for("local", BASE, {"local": trained.server.base_url}, {"local": {"api_key": "wrong"}})
+    wrong = provider_for(
+        "local", BASE, {"local": trained.server.base_url}, {"local": {"api_key": "wrong"}}, limits_with()
+    )
     with pytest.raises(ProviderRefused, match="api_key"):
         wrong.find_jobs("run_1")
     with running_provider(tmp_path) as gone:
-        away = provider_for("local", BASE, {"local": gone.base_url}, {"local": {"api_key": gone.api_key}})
+        away = provider_for(
+            "local", BASE, {"local": gone.base_url}, {"local": {"api_key": gone.api_key}}, limits_with()
+        )
     with pytest.raises(ProviderUnavailable):
         away.find_jobs("run_1")
 

@@ -82,6 +82,58 @@ def test_a_listed_image_without_annotations_has_nothing_on_it() -> None:
     assert boxes(only(read("x.json", PLANET | {"annotations": []}))).boxes == ()
 
 
+def captioned(*captions: dict[str, Any]) -> dict[str, Any]:
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}, {"id": 3, "file_name": "c.jpg"}]
+    return {"images": images, "annotations": list(captions)}
+
+
+def test_coco_captions_are_answers_and_several_of_one_image_are_examples_of_their_own() -> None:
+    values = captioned(
+        {"id": 7, "image_id": 1, "caption": "A cat."},
+        {"id": 8, "image_id": 2, "caption": "A dog."},
+        {"id": 9, "image_id": 2, "caption": "Some dog on a lawn."},
+    )
+    reading = read("captions.json", values)
+    assert (reading.layout, reading.problems) == ("COCO captions", ())
+    assert [(row.images, row.stated_id, spoken(row)[-1][1]) for row in reading.rows] == [
+        (("pets/a.jpg",), None, ["A cat."]),
+        (("pets/b.jpg",), "pets/b.jpg caption 8", ["A dog."]),
+        (("pets/b.jpg",), "pets/b.jpg caption 9", ["Some dog on a lawn."]),
+    ]  # c.jpg has no caption: nobody labelled it
+
+
+def test_a_blank_coco_caption_is_told_where_it_stands() -> None:
+    reading = read("captions.json", captioned({"image_id": 1, "caption": " "}, {"image_id": 2, "caption": "A dog."}))
+    assert told(reading) == [("images[0] (a.jpg)", Code.EMPTY_ANSWER, "'caption' is blank.")]
+    assert len(reading.rows) == 1
+
+
+def outlined(**annotation: Any) -> dict[str, Any]:
+    return {**PLANET, "annotations": [{"image_id": 0, "category_id": 0, **annotation}]}
+
+
+def test_the_box_of_a_coco_outline_is_the_smallest_around_all_its_parts_unless_a_bbox_says_it() -> None:
+    parts = [[10, 20, 30.5, 25, 12, 60], [300, 40, 310, 40, 310, 44, 300, 44]]
+    assert boxes(only(read("x.json", outlined(segmentation=parts)))).boxes == (Box("Planet", 10, 20, 310, 60),)
+    stated = outlined(segmentation=parts, bbox=[1, 2, 3, 4])
+    assert boxes(only(read("x.json", stated))).boxes == (Box("Planet", 1, 2, 4, 6),)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "code", "detail"),
+    [
+        ({"counts": "abc", "size": [1, 2]}, Code.MASK_ENCODED, "run-length encoded"),
+        ([[1, 2, 3, 4]], Code.BAD_BOX, "annotations[0].segmentation[0] has 4 numbers"),
+        ([[1, 2, 3, 4, 5, "x"]], Code.BAD_BOX, "is not 6 numbers"),
+        ("abc", Code.BAD_BOX, "expected outlines"),
+    ],
+)
+def test_a_coco_outline_that_gives_no_box_is_told(segmentation: Any, code: Code, detail: str) -> None:
+    ((_, found, said),) = told(read("x.json", outlined(segmentation=segmentation)))
+    assert found is code
+    assert detail in said
+
+
 def test_every_problem_of_a_coco_file_is_told_at_its_place_and_good_images_stay() -> None:
     images = [{"id": n, "file_name": f"{n}.jpg", "width": 100, "height": 50} for n in range(5)] + [{"id": 9}]
     annotations = [

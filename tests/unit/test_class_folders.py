@@ -19,7 +19,8 @@ from pixtune.errors import DatasetEmpty
 from pixtune.events.s3 import Change
 from pixtune.examples.facts import Fact, read_facts
 from pixtune.examples.items import State
-from pixtune.examples.overview import examples, summary, upload
+from pixtune.examples.listing import examples_page
+from pixtune.examples.overview import summary, upload
 from pixtune.examples.ports import one_by_one
 from pixtune.examples.rows import Row
 from pixtune.keys import class_of
@@ -145,7 +146,7 @@ def test_people_are_shown_only_the_labels_of_folders_that_count() -> None:
     shown = summary(table.table, DATASET)
     assert shown["examples"] == {"ready": 3, "waiting": 0, "held": 0, "deleted": 0}
     assert shown["unlabelled"] == 1
-    every, _ = examples(table.table, DATASET, state="ready", limit=10, after=None)
+    every, _ = examples_page(table.table, DATASET, state="ready", limit=10, after=None)
     assert len(every) == len(cut(table).examples) == 3
     scene = upload(table.table, DATASET, "pets/scenes/0.jpg")
     assert scene is not None

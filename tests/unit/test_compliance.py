@@ -20,6 +20,7 @@ from pixtune.compliance.report import Report
 from pixtune.datasets.version import DatasetSettings, Manifest
 from pixtune.errors import ComplianceFailed, ProviderUnavailable
 from pixtune.examples.rows import Row
+from pixtune.providers.limits import limits_with
 from pixtune.training.readiness import check_readiness
 from pixtune.training.run import Run, TrainingSettings
 
@@ -225,7 +226,8 @@ def readiness(version: Version, **more: Any) -> FakeRuns:
     runs = FakeRuns()
     settings = TrainingSettings("openai", "gpt-4o-2024-08-06")
     runs.records["run_1"] = Run("run_1", "lanes", settings, 0.0, "api", "k", manifest_key=version.manifest.key)
-    check_readiness("run_1", runs, version.artifacts, AnsweringProvider(), date(2026, 11, 22), **more)
+    today, limits = date(2026, 11, 22), limits_with()
+    check_readiness("run_1", runs, version.artifacts, AnsweringProvider(), limits, today, **more)
     return runs
 
 

@@ -55,6 +55,14 @@ def test_the_high_end_reads_the_rule_as_if_small_images_were_enlarged() -> None:
     assert image_band(1024, 1024, "high", FOUR_O) == Band(765, 765, 765)
 
 
+def test_a_small_image_is_enlarged_first_where_the_rule_says_so() -> None:
+    nova = spec_for("bedrock", "amazon.nova-lite-v1:0:300k").image_tokens
+    documented = {(900, 450): 800, (900, 900): 1300, (1400, 900): 1800, (1800, 900): 2400, (1300, 1300): 2600}
+    for size, tokens in documented.items():
+        assert image_tokens(*size, "high", nova) == pytest.approx(tokens, rel=0.15)
+    assert image_tokens(8, 8, "high", nova) == image_tokens(896, 896, "high", nova)
+
+
 @given(st.integers(1, 60_000), st.integers(1, 60_000), st.sampled_from([FOUR_O, FOUR_O_MINI, PATCHES]))
 def test_no_size_of_image_breaks_a_rule(width: int, height: int, rule: ImageTokenRule) -> None:
     band = image_band(width, height, "high", rule)
@@ -89,8 +97,10 @@ def test_epochs_asked_for_are_exact_and_chosen_ones_a_band() -> None:
 def test_a_thousand_square_images_at_three_epochs_cost_what_the_arithmetic_says() -> None:
     rows = [row(f"e{n}", images=[image(str(n), width=1024, height=1024)]) for n in range(1000)]
     high = estimate(rows, [], DatasetSettings(), 3, OPENAI)
+    assert high.training_usd
     assert high.training_usd.mid == pytest.approx(57.4, abs=1.5)  # 2.295 M image tokens, plus text
     low = estimate(rows, [], DatasetSettings(detail="low"), 3, OPENAI)
+    assert low.training_usd
     assert low.training_usd.mid == pytest.approx(6.4, abs=1.5)
     assert high.evaluation_usd == Band(0, 0, 0)
     assert high.priced == OPENAI.source("prices").read
@@ -99,6 +109,8 @@ def test_a_thousand_square_images_at_three_epochs_cost_what_the_arithmetic_says(
 def test_evaluating_is_part_of_the_estimate_and_training_at_home_is_free() -> None:
     train, test = [row(f"e{n}") for n in range(84)], [row(f"t{n}") for n in range(18)]
     paid = estimate(train, test, DatasetSettings(), None, OPENAI)
+    assert paid.training_usd
+    assert paid.evaluation_usd
     assert paid.evaluation_usd.low > 0
     assert paid.usd == paid.training_usd + paid.evaluation_usd
     local = estimate(train, test, DatasetSettings(), None, LOCAL)

@@ -15,9 +15,9 @@ import httpx2
 import pytest
 from tests.fakes.versions import JPEG, row
 
-from pixtune.errors import ProviderRefused, ProviderUnavailable
+from pixtune.errors import ProviderRefused, ProviderUnavailable, UploadGone
 from pixtune.providers.factory import provider_for
-from pixtune.providers.limits import spec_for
+from pixtune.providers.limits import limits_with, spec_for
 from pixtune.providers.openai_shaped import OpenAIShapedProvider, result_points
 from pixtune.providers.port import Activation, JobRequest, JobState, TrainingProvider
 from pixtune.training.run import Hyperparameters
@@ -341,43 +341,73 @@ def test_a_failed_upload_is_not_repeated_inside_the_call() -> None:
     assert wire.count("POST") == 1
 
 
-def test_a_file_above_the_limit_of_one_request_goes_in_parts() -> None:
+UPLOAD = {
+    "id": "up",
+    "object": "upload",
+    "bytes": 10,
+    "created_at": 1,
+    "expires_at": 2,
+    "filename": "a.jsonl",
+    "purpose": "fine-tune",
+    "status": "pending",
+}
+
+
+def test_a_file_in_parts_is_declared_sent_and_completed_in_order() -> None:
     parts: list[bytes] = []
 
     def part(request: httpx2.Request) -> httpx2.Response:
         parts.append(request.read())
-        return httpx2.Response(
-            200, json={"id": f"part-{len(parts)}", "object": "upload.part", "created_at": 1, "upload_id": "up"}
-        )
+        answer = {"id": f"part-{len(parts)}", "object": "upload.part", "created_at": 1, "upload_id": "up"}
+        return httpx2.Response(200, json=answer)
 
-    upload = {
-        "id": "up",
-        "object": "upload",
+    done = UPLOAD | {"status": "completed", "file": file("a.jsonl", 10, file_id="file-big")}
+    wire = Wire({"POST /uploads": UPLOAD, "POST /uploads/up/parts": part, "POST /uploads/up/complete": done})
+    adapter = provider(wire)
+    assert adapter.begin_upload("a.jsonl", 10) == "up"
+    assert json.loads(wire.sent[0].content) == {
         "bytes": 10,
-        "created_at": 1,
-        "expires_at": 2,
         "filename": "a.jsonl",
+        "mime_type": "text/jsonl",
         "purpose": "fine-tune",
-        "status": "pending",
     }
-    done = upload | {"status": "completed", "file": file("a.jsonl", 10, file_id="file-big")}
-    wire = Wire(
-        {
-            "GET /files": page([]),
-            "POST /uploads": upload,
-            "POST /uploads/up/parts": part,
-            "POST /uploads/up/complete": done,
-        }
-    )
-    small = dataclasses.replace(SPEC, file_bytes=8, part_bytes=4)
-    adapter = OpenAIShapedProvider(small, "http://provider/v1", "key", httpx2.MockTransport(wire))
-    assert adapter.upload("a.jsonl", io.BytesIO(b"0123456789")) == "file-big"
-    assert [next(piece for piece in (b"0123", b"4567", b"89") if piece in body) for body in parts] == [
-        b"0123",
-        b"4567",
-        b"89",
+    assert [adapter.upload_part("up", index, data) for index, data in ((1, b"56789"), (0, b"01234"))] == [
+        "part-1",
+        "part-2",
     ]
-    assert json.loads(wire.sent[-1].content)["part_ids"] == ["part-1", "part-2", "part-3"]
+    assert [b"56789" in parts[0], b"01234" in parts[1]] == [True, True]
+    assert adapter.complete_upload("up", ["part-2", "part-1"]) == "file-big"
+    assert json.loads(wire.sent[-1].content)["part_ids"] == ["part-2", "part-1"]
+
+
+@pytest.mark.parametrize("status", [400, 404, 410])
+def test_an_upload_that_takes_no_more_is_told_from_a_refusal(status: int) -> None:
+    wire = Wire(
+        {"POST /uploads/up/parts": refusal(status, None, "expired"), "POST /uploads/up/complete": refusal(status)}
+    )
+    with pytest.raises(UploadGone, match="expired"):
+        provider(wire).upload_part("up", 0, b"x")
+    with pytest.raises(UploadGone):
+        provider(wire).complete_upload("up", ["part-1"])
+
+
+@pytest.mark.parametrize(("answer", "error"), [(refusal(401), ProviderRefused), (refusal(503), ProviderUnavailable)])
+def test_a_part_that_could_not_be_sent_is_not_repeated_inside_the_call(
+    answer: httpx2.Response, error: type[Exception]
+) -> None:
+    wire = Wire({"POST /uploads/up/parts": answer})
+    with pytest.raises(error) as raised:
+        provider(wire).upload_part("up", 0, b"x")
+    assert type(raised.value) is error
+    assert wire.count("POST") == 1
+
+
+def test_deleting_a_file_that_is_gone_is_success() -> None:
+    gone = Wire({"DELETE /files/file-1": refusal(404)})
+    provider(gone).delete_file("file-1")
+    assert [request.method for request in gone.sent] == ["DELETE"]
+    with pytest.raises(ProviderRefused):
+        provider(Wire({"DELETE /files/file-1": refusal(403)})).delete_file("file-1")
 
 
 def test_a_finished_model_that_is_not_listed_yet_is_waited_for() -> None:
@@ -431,10 +461,12 @@ def test_a_rate_limit_while_answering_is_waited_out() -> None:
 
 def test_a_provider_needs_a_url_a_key_and_limits() -> None:
     urls, secrets = {"openai": "http://o/v1", "azure": ""}, {"openai": {"api_key": "k"}}
-    assert provider_for("openai", SPEC.base_model, urls, secrets)
+    assert provider_for("openai", SPEC.base_model, urls, secrets, limits_with())
     with pytest.raises(ProviderRefused, match="Available: openai"):
-        provider_for("local", "local-vision-1", urls, secrets)
+        provider_for("local", "local-vision-1", urls, secrets, limits_with())
     with pytest.raises(ProviderRefused, match="api_key"):
-        provider_for("openai", SPEC.base_model, urls, {})
+        provider_for("openai", SPEC.base_model, urls, {}, limits_with())
     with pytest.raises(ProviderRefused, match="gpt-4o-2024-08-06"):
-        provider_for("openai", "gpt-9", urls, secrets)
+        provider_for("openai", "gpt-9", urls, secrets, limits_with())
+    with pytest.raises(ProviderRefused, match=r"data lint.*one of: .*openai"):
+        provider_for("together", "Qwen/Qwen3-VL-8B-Instruct", {"together": "http://t/v1"}, secrets, limits_with())

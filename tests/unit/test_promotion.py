@@ -17,6 +17,7 @@ from pixtune.evaluation.activation import activate_model
 from pixtune.evaluation.judge import evaluate_checkpoint, kept_evaluation
 from pixtune.evaluation.report import write_report
 from pixtune.examples.rows import Row
+from pixtune.providers.limits import limits_with
 from pixtune.providers.port import Activation
 from pixtune.registry.aliases import promote
 from pixtune.registry.models import CHALLENGER, CHAMPION
@@ -197,12 +198,12 @@ def test_a_run_ends_as_succeeded_whichever_alias_it_got_and_keeps_its_report() -
     stage = Stage()
     stage.run("run_1", "t1")
     stage.promote("run_1")
-    key = write_report("run_1", 1, stage.runs, stage.models, stage.artifacts)
+    key = write_report("run_1", 1, stage.runs, stage.models, stage.artifacts, limits_with())
     stage.registrar().end_run("run_1", key)
     run = stage.runs.get("run_1")
     assert (run.status, run.ended_at, run.report_key, run.model_version) == (RunStatus.SUCCEEDED, NOW, key, 1)
     page = stage.artifacts.objects[key]
-    assert write_report("run_1", 1, stage.runs, stage.models, stage.artifacts) == key
+    assert write_report("run_1", 1, stage.runs, stage.models, stage.artifacts, limits_with()) == key
     assert stage.artifacts.objects[key] == page
 
 
@@ -216,7 +217,9 @@ def test_a_report_escapes_what_people_and_models_wrote() -> None:
     stage.provider.models[BASE] = lambda _: f"{evil} base \ud800"
     stage.run("run_1", test=rows)
     stage.promote("run_1")
-    page = stage.artifacts.objects[write_report("run_1", 1, stage.runs, stage.models, stage.artifacts)].decode()
+    page = stage.artifacts.objects[
+        write_report("run_1", 1, stage.runs, stage.models, stage.artifacts, limits_with())
+    ].decode()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "&lt;/script&gt; base ?" in page
@@ -271,12 +274,12 @@ def test_a_model_that_does_not_answer_yet_is_waited_for_until_the_runs_deadline(
     stage.run("run_1")
     stage.provider.active["m_run_1"] = Activation(False, 15)
     wanted = {"now": NOW, "runs": stage.runs, "provider": stage.provider}
-    assert activate_model("run_1", 9, **wanted) == Activation(False, 15)  # type: ignore[arg-type]  # named values
+    assert activate_model("run_1", 1, 9, **wanted) == Activation(False, 15)  # type: ignore[arg-type]  # named values
     stage.runs.update("run_1", {"deadline_at": NOW - 1})
     with pytest.raises(RunDeadlinePassed):
-        activate_model("run_1", 9, **wanted)  # type: ignore[arg-type]  # named values
+        activate_model("run_1", 1, 9, **wanted)  # type: ignore[arg-type]  # named values
     with pytest.raises(RunFault, match="step 77"):
-        activate_model("run_1", 77, **wanted)  # type: ignore[arg-type]  # named values
+        activate_model("run_1", 1, 77, **wanted)  # type: ignore[arg-type]  # named values
 
 
 def test_a_promotion_by_hand_between_reading_and_writing_is_a_conflict_for_the_late_one() -> None:
@@ -291,11 +294,15 @@ def test_a_report_without_a_test_split_metrics_or_pictures_says_what_is_missing(
     stage = Stage()
     stage.run("run_1", test=[])
     stage.promote("run_1")
-    page = stage.artifacts.objects[write_report("run_1", 1, stage.runs, stage.models, stage.artifacts)].decode()
+    page = stage.artifacts.objects[
+        write_report("run_1", 1, stage.runs, stage.models, stage.artifacts, limits_with())
+    ].decode()
     assert "not scored: the dataset version has no test split" in page
     assert "The provider gave no loss." in page
     stage.run("run_2", "t0", "t1", version=2)
     stage.promote("run_2")
-    page = stage.artifacts.objects[write_report("run_2", 1, stage.runs, stage.models, stage.artifacts)].decode()
+    page = stage.artifacts.objects[
+        write_report("run_2", 1, stage.runs, stage.models, stage.artifacts, limits_with())
+    ].decode()
     assert page.count("no picture") == 4
     assert "2 of 6 exact" in page

@@ -16,7 +16,7 @@ from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import DatasetNotReady
 from pixtune.examples.annotation import Part, Turn
 from pixtune.examples.rows import Row
-from pixtune.providers.limits import all_specs, spec_for
+from pixtune.providers.limits import all_specs, limits_with, spec_for
 from pixtune.providers.readiness import problems
 from pixtune.training.readiness import check_readiness
 from pixtune.training.run import Hyperparameters, Run, TrainingSettings
@@ -78,7 +78,7 @@ def test_a_ready_version_leaves_its_estimate_on_the_run() -> None:
     artifacts, runs = KeptArtifacts(), FakeRuns()
     manifest = store_version(artifacts, {"train": GOOD, "test": [row("t1")]})
     runs.records["run_1"] = run_of(manifest.key)
-    check_readiness("run_1", runs, artifacts, AnsweringProvider(), TODAY)
+    check_readiness("run_1", runs, artifacts, AnsweringProvider(), limits_with(), TODAY)
     cost = runs.get("run_1").estimate
     assert cost is not None
     assert cost["usd"]["low"] <= cost["usd"]["mid"] <= cost["usd"]["high"]
@@ -91,13 +91,13 @@ def test_the_providers_own_date_counts_before_the_tables() -> None:
     artifacts, runs = KeptArtifacts(), FakeRuns()
     runs.records["run_1"] = run_of(store_version(artifacts, {"train": GOOD}).key)
     soon = AnsweringProvider(retiring={"gpt-4o-2024-08-06": date(2026, 12, 1)})
-    check_readiness("run_1", runs, artifacts, soon, TODAY)
+    check_readiness("run_1", runs, artifacts, soon, limits_with(), TODAY)
     cost = runs.get("run_1").estimate
     assert cost is not None
     assert cost["retires_on"] == "2026-12-01"
     gone = AnsweringProvider(retiring={"gpt-4o-2024-08-06": TODAY})
     with pytest.raises(DatasetNotReady, match="answer_until is 2026-11-22"):
-        check_readiness("run_1", runs, artifacts, gone, TODAY)
+        check_readiness("run_1", runs, artifacts, gone, limits_with(), TODAY)
 
 
 def test_up_to_twenty_problems_are_listed_and_all_are_counted() -> None:
@@ -105,7 +105,7 @@ def test_up_to_twenty_problems_are_listed_and_all_are_counted() -> None:
     bad = [row(f"b{n}", answer=" ") for n in range(30)]
     runs.records["run_1"] = run_of(store_version(artifacts, {"train": bad}).key)
     with pytest.raises(DatasetNotReady) as raised:
-        check_readiness("run_1", runs, artifacts, AnsweringProvider(), TODAY)
+        check_readiness("run_1", runs, artifacts, AnsweringProvider(), limits_with(), TODAY)
     message = str(raised.value)
     assert message.count("\n- ") == 20
     assert "30 problem(s)" in message
@@ -116,10 +116,53 @@ def test_up_to_twenty_problems_are_listed_and_all_are_counted() -> None:
 
 def test_every_model_of_the_table_names_the_source_of_each_figure() -> None:
     for spec in all_specs().values():
-        assert spec.min_rows <= spec.max_rows
-        assert spec.epochs[0] <= spec.epochs[1]
-        assert spec.source("prices").where
-        assert spec.source("min_rows").read <= TODAY
+        assert spec.max_rows is None or spec.min_rows <= spec.max_rows
+        assert spec.epochs is None or spec.epochs[0] <= spec.epochs[1]
+        assert {"user", "assistant"} <= set(spec.roles)
+        assert (spec.row_format == "converse") == (spec.images_as == "s3_uri")
+        for figure in dataclasses.fields(spec):
+            assert spec.source(figure.name).where
+            assert spec.source(figure.name).read <= TODAY
+
+
+def test_a_figure_that_is_not_stated_limits_nothing() -> None:
+    fireworks = spec_for("fireworks", "accounts/fireworks/models/qwen3-vl-8b-instruct")
+    huge = row("x", images=[image(str(n), size=50_000_000) for n in range(70)], question="word " * 90_000)
+    training = TrainingSettings("fireworks", fireworks.base_model, Hyperparameters(900, 900, 1e-9))
+    assert problems({"train": [*GOOD, huge]}, DatasetSettings(), training, fireworks, TODAY) == []
+    assert not fireworks.source("images_per_row").verified
+
+
+def test_a_rate_outside_the_providers_own_range_is_named() -> None:
+    nova = spec_for("bedrock", "amazon.nova-lite-v1:0:300k")
+    asked = TrainingSettings("bedrock", nova.base_model, Hyperparameters(6, None, 11.0))
+    found = problems({"train": GOOD}, DatasetSettings(), asked, nova, TODAY)
+    assert [(problem.path, problem.expected) for problem in found] == [
+        ("n_epochs", "1 to 5"),
+        ("learning_rate_multiplier", "0.1 to 10"),
+    ]
+
+
+def test_words_are_reserved_only_in_the_roles_the_provider_names() -> None:
+    nova = spec_for("bedrock", "amazon.nova-lite-v1:0:300k")
+    training = TrainingSettings("bedrock", nova.base_model)
+    rows = [row("asked", question="User: how many?"), row("answered", answer="User: 3")]
+    found = problems({"train": [*GOOD, *rows]}, DatasetSettings(), training, nova, TODAY)
+    assert [(problem.where, problem.found) for problem in found] == [
+        ("train line 11 (asked)", "the reserved word 'User:'")
+    ]
+
+
+def test_a_provider_without_published_prices_is_estimated_in_tokens_alone() -> None:
+    artifacts, runs = KeptArtifacts(), FakeRuns()
+    training = TrainingSettings("azure", "gpt-4.1-2025-04-14")
+    runs.records["run_1"] = run_of(store_version(artifacts, {"train": GOOD}).key, training)
+    check_readiness("run_1", runs, artifacts, AnsweringProvider(), limits_with(), TODAY)
+    cost = runs.get("run_1").estimate
+    assert cost is not None
+    assert cost["usd"] is None
+    assert cost["tokens"]["mid"] > 0
+    assert any("prices of Azure OpenAI gpt-4.1 (2025-04-14) are not published" in note for note in cost["notes"])
 
 
 def test_a_suffix_is_made_to_fit() -> None:

@@ -40,13 +40,15 @@ class Call:
 
 
 class Stage:
-    """Plays one execution. `calls` are the invocations, in order, with their virtual second."""
+    """Plays one execution. `calls` are the invocations, in order, with their virtual second; `objects` lie in S3,
+    by bucket and key."""
 
     def __init__(self, machine: Machine, functions: Mapping[str, Function], *, seed: int = 0, limit: int = LIMIT):
         self.machine = machine
         self.functions = functions
         self.loop = VirtualLoop()
-        self.engine = Engine(self._invoke, random.Random(seed))
+        self.engine = Engine(self._invoke, random.Random(seed), self._read_object)
+        self.objects: dict[tuple[str, str], bytes] = {}
         self.calls: list[Call] = []
         self.execution: Execution
         self.limit = limit
@@ -82,6 +84,9 @@ class Stage:
             shown = {"errorMessage": error.message, "errorType": error.kind, "requestId": "1", "stackTrace": []}
             return json.dumps(shown).encode(), "Unhandled"
         return json.dumps(answer).encode(), None
+
+    async def _read_object(self, bucket: str, key: str) -> bytes:
+        return self.objects[bucket, key]
 
     def called(self, function: str) -> list[Json]:
         """The payloads one function was called with."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.workflow.stage import machine_of
 
-from pixtune_local.workflow.definition import INVOKE, InvalidDefinition, load
+from pixtune_local.workflow.definition import GET_OBJECT, INVOKE, InvalidDefinition, load
 
 END = {"Type": "Succeed"}
 WORK = {
@@ -97,9 +97,50 @@ def test_a_map_is_checked_inside() -> None:
     assert "M/X: goes on to 'Y'" in found
 
 
-def test_a_distributed_map_is_refused() -> None:
-    processor = {"ProcessorConfig": {"Mode": "DISTRIBUTED"}, "StartAt": "X", "States": {"X": END}}
-    assert "only Mode INLINE" in problems({"M": {"Type": "Map", "ItemProcessor": processor, "End": True}})
+READER = {
+    "Resource": GET_OBJECT,
+    "ReaderConfig": {"InputType": "JSON"},
+    "Arguments": {"Bucket": "b", "Key": "{% $states.input %}"},
+}
+
+
+def distributed(states: Any, **fields: Any) -> dict[str, Any]:
+    config = {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+    processor = {"ProcessorConfig": config, "StartAt": next(iter(states)), "States": states}
+    return {"Type": "Map", "ItemProcessor": processor, "ItemReader": copy.deepcopy(READER), "End": True} | fields
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"Items": "{% [1] %}"}, "both Items and ItemReader"),
+        ({"ItemReader": READER | {"Resource": "arn:aws:states:::s3:listObjectsV2"}}, "only a JSON array"),
+        ({"ItemReader": READER | {"ReaderConfig": {"InputType": "CSV"}}}, "only a JSON array"),
+        ({"ItemReader": {"Resource": GET_OBJECT, "ReaderConfig": {"InputType": "JSON"}}}, "lacks Arguments"),
+        ({"ItemReader": READER | {"Arguments": {"Bucket": "b"}}}, "lacks Key"),
+        ({"ToleratedFailurePercentage": 10}, "ToleratedFailurePercentage"),
+        ({"ResultWriter": {}}, "ResultWriter"),
+        ({"Label": "parts"}, "Label"),
+    ],
+)
+def test_a_distributed_map_is_refused_where_it_would_be_run_otherwise(changes: Any, said: str) -> None:
+    assert said in problems({"M": distributed({"X": END}, **changes)})
+
+
+def test_a_child_execution_of_another_type_and_a_reader_of_an_inline_map_are_refused() -> None:
+    state = distributed({"X": END})
+    state["ItemProcessor"]["ProcessorConfig"] = {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"}
+    assert "'ExecutionType': 'STANDARD'" in problems({"M": state})
+    state["ItemProcessor"]["ProcessorConfig"] = {"Mode": "INLINE"}
+    assert "belongs to a distributed Map" in problems({"M": state})
+
+
+def test_a_child_execution_sees_no_variable_of_its_parent() -> None:
+    before = {"Type": "Wait", "Seconds": 0, "Assign": {"v": 1}, "Next": "M"}
+    child = {"X": {"Type": "Succeed", "Output": "{% $v %}"}}
+    assert "uses $v, which no state assigns" in problems({"A": before, "M": distributed(child)})
+    own = {"X": {"Type": "Wait", "Seconds": 0, "Assign": {"v": 2}, "End": True}}
+    machine_of({"A": before, "M": distributed(own)})
 
 
 def test_an_inner_state_may_not_assign_an_outer_variable() -> None:

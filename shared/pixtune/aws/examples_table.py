@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from pixtune.aws.items import from_item, to_item
 from pixtune.errors import TableRefused
-from pixtune.examples import overview
+from pixtune.examples import listing, overview
 from pixtune.examples.ports import Item, Place, Write
 
 if TYPE_CHECKING:
@@ -65,13 +65,22 @@ class ExamplesTable:
         return [found.get(place) for place in places]
 
     def query(self, pk: str, prefix: str) -> Sequence[Item]:
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-            ExpressionAttributeValues={":pk": {"S": pk}, ":sk": {"S": prefix}},
-            ConsistentRead=True,
-        )
-        return [from_item(item) for page in pages for item in page["Items"]]
+        return list(self.stream(pk, prefix))
+
+    def stream(self, pk: str, prefix: str, only: Sequence[str] = (), after: str | None = None) -> Iterator[Item]:
+        asked: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :sk)",
+            "ExpressionAttributeValues": {":pk": {"S": pk}, ":sk": {"S": prefix}},
+            "ConsistentRead": True,
+        }
+        if only:
+            names = {f"#{number}": name for number, name in enumerate(("sk", *only))}
+            asked |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
+        if after is not None:
+            asked["ExclusiveStartKey"] = to_item(_key(Place(pk, after)))
+        for page in self._client.get_paginator("query").paginate(**asked):
+            yield from map(from_item, page["Items"])
 
     def write(self, *writes: Write) -> bool:
         puts: Sequence[Any] = [self._put(write) for write in writes]
@@ -123,17 +132,23 @@ class ExamplesTable:
 
     def summary(self, dataset: str) -> dict[str, Any]:
         """See examples.overview.summary."""
-        return overview.summary(self, dataset)
+        return overview.summary(self, dataset, in_threads)
 
     def upload(self, dataset: str, key: str) -> dict[str, Any] | None:
         """See examples.overview.upload."""
         return overview.upload(self, dataset, key)
 
-    def examples(
+    def examples_page(
         self, dataset: str, *, state: str | None, limit: int, after: str | None
     ) -> tuple[Sequence[dict[str, Any]], str | None]:
-        """See examples.overview.examples."""
-        return overview.examples(self, dataset, state=state, limit=limit, after=after)
+        """See examples.listing.examples_page."""
+        return listing.examples_page(self, dataset, state=state, limit=limit, after=after, each=in_threads)
+
+    def uploads_page(
+        self, dataset: str, *, outcome: str | None, limit: int, after: str | None
+    ) -> tuple[Sequence[dict[str, Any]], str | None]:
+        """See examples.listing.uploads_page."""
+        return listing.uploads_page(self, dataset, outcome=outcome, limit=limit, after=after)
 
     def versions(self, dataset: str) -> Sequence[dict[str, Any]]:
         """See examples.overview.versions."""

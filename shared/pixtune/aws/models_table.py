@@ -61,6 +61,11 @@ class ModelsTable:
     def aliases(self, dataset: str) -> Sequence[AliasMove]:
         return [AliasMove.from_json(item) for item in self._pages(dataset, "ALIAS#")]
 
+    def named(self, dataset: str) -> set[str]:
+        """The ids of the models that the dataset's aliases name."""
+        found = [self.model(dataset, move.model_version) for move in self.aliases(dataset)]
+        return {model.model_id for model in found if model}
+
     def history(self, dataset: str, alias: str) -> Sequence[AliasMove]:
         return [AliasMove.from_json(item) for item in self._pages(dataset, f"HISTORY#{alias}#")]
 

@@ -24,8 +24,10 @@ REPLY_MARGIN = 256  # tokens a model may answer beyond the bytes of the expected
 class Estimate:
     """Tokens and US dollars, low, mid and high. trained: billable training tokens, epochs included.
 
-    asked, answered: tokens of the evaluation's questions and answers, over all models evaluated. priced: the day the
-    prices were read. epochs_asked: whether the number of epochs was asked for, or is the provider's own choice.
+    asked, answered: tokens of the evaluation's questions and answers, over all models evaluated. *_usd: None where
+    the provider publishes no prices. priced: the day the prices were read. epochs_asked: whether the number of epochs
+    was asked for, or is the provider's own choice. raw: the training tokens by the rules alone, where `observed`
+    earlier bills have calibrated them (costs.calibration).
     """
 
     provider: str
@@ -36,13 +38,15 @@ class Estimate:
     trained: Band
     asked: Band
     answered: Band
-    training_usd: Band
-    evaluation_usd: Band
+    training_usd: Band | None
+    evaluation_usd: Band | None
     priced: date
+    raw: Band | None = None
+    observed: int = 0
 
     @property
-    def usd(self) -> Band:
-        return self.training_usd + self.evaluation_usd
+    def usd(self) -> Band | None:
+        return self.training_usd + self.evaluation_usd if self.training_usd and self.evaluation_usd else None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,15 +56,18 @@ class Estimate:
             "epochs": self.epochs.to_json(),
             "epochs_asked": self.epochs_asked,
             "tokens": self.trained.to_json(),
+            "raw_tokens": (self.raw or self.trained).to_json(),
+            "observed": self.observed,
             "evaluation_tokens": (self.asked + self.answered).to_json(),
-            "usd": self.usd.to_json(4),
-            "training_usd": self.training_usd.to_json(4),
-            "evaluation_usd": self.evaluation_usd.to_json(4),
+            "usd": self.usd and self.usd.to_json(4),
+            "training_usd": self.training_usd and self.training_usd.to_json(4),
+            "evaluation_usd": self.evaluation_usd and self.evaluation_usd.to_json(4),
             "price_date": self.priced.isoformat(),
         }
 
 
-def _turns_band(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec: ProviderSpec) -> Band:
+def question_tokens(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec: ProviderSpec) -> Band:
+    """Tokens of some of a row's turns, with the system text they are sent with."""
     system = (row.annotation.system if row.annotation else None) or settings.system or ""
     tokens = text_band(system) + framing_band(len(turns) + bool(system))
     for turn in turns:
@@ -75,7 +82,7 @@ def _turns_band(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec
 
 def training_tokens(row: Row, settings: DatasetSettings, spec: ProviderSpec) -> Band:
     """Tokens of one row as a training line, seen once."""
-    return _turns_band(row, asked_turns(row, settings.prompt), settings, spec)
+    return question_tokens(row, asked_turns(row, settings.prompt), settings, spec)
 
 
 def estimate(
@@ -94,7 +101,7 @@ def estimate(
     asked = answered = ZERO
     for row in tested:
         question, expected = question_and_answer(row, settings.prompt)
-        asked += _turns_band(row, question, settings, spec)
+        asked += question_tokens(row, question, settings, spec)
         answered += Band(1, max(1, text_band(expected).mid), text_bytes(expected) + REPLY_MARGIN)
     asked, answered = asked * models, answered * models
     prices = spec.prices
@@ -107,7 +114,7 @@ def estimate(
         trained=trained,
         asked=asked,
         answered=answered,
-        training_usd=trained * (prices.train / _MILLION),
-        evaluation_usd=asked * (prices.input / _MILLION) + answered * (prices.output / _MILLION),
+        training_usd=trained * (prices.train / _MILLION) if prices else None,
+        evaluation_usd=asked * (prices.input / _MILLION) + answered * (prices.output / _MILLION) if prices else None,
         priced=spec.source("prices").read,
     )

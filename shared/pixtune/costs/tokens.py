@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from pixtune.costs.bands import Band
@@ -23,7 +24,8 @@ class ImageTokenRule:
     """How a model family counts an image. Source: developers.openai.com/api/docs/guides/images-vision, 2026-07-15.
 
     tiles: fit in longest x longest, bring the short side down to 768, then `base` + `each` per tile of 512.
-    patches: squares of 32 px, at most `budget` of them and `longest` pixels a side, times `each`.
+    patches: squares of 32 px, at most `budget` of them and `longest` pixels a side, times `each`; an image whose
+    longer side has less than `at_least` pixels is enlarged first.
     `low` detail costs `base` where there are tiles; for patches it is not documented, and counts as high.
     """
 
@@ -34,6 +36,7 @@ class ImageTokenRule:
     base: int = 0
     longest: int = 2048
     budget: int = 1536
+    at_least: int = 0
 
 
 def _tiles(width: float, height: float, rule: ImageTokenRule, *, enlarge: bool) -> int:
@@ -48,6 +51,8 @@ def _patches(width: float, height: float, rule: ImageTokenRule) -> int:
     def count(wide: float, high: float) -> int:
         return math.ceil(round(wide, 6) / _PATCH) * math.ceil(round(high, 6) / _PATCH)
 
+    enlarge = max(1.0, rule.at_least / max(width, height))
+    width, height = width * enlarge, height * enlarge
     fit = min(1.0, rule.longest / max(width, height))
     if count(width, height) > rule.budget:
         shrink = math.sqrt(_PATCH * _PATCH * rule.budget / (width * height))
@@ -70,6 +75,7 @@ def image_tokens(width: int, height: int, detail: str, rule: ImageTokenRule, *, 
     return rule.base + int(rule.each) * _tiles(width, height, rule, enlarge=enlarge)
 
 
+@lru_cache(maxsize=4096)  # converted images have few sizes
 def image_band(width: int, height: int, detail: str, rule: ImageTokenRule) -> Band:
     """The common reading, and as its high end the one in which small images are enlarged."""
     common = image_tokens(width, height, detail, rule)

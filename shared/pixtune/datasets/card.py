@@ -16,8 +16,9 @@ from pixtune.costs.estimate import training_tokens
 from pixtune.datasets.quality import Quality, answer_of, quality, question_of
 from pixtune.datasets.version import Manifest
 from pixtune.examples.annotation import SPLITS
-from pixtune.examples.items import ExampleItem, State, UploadItem
+from pixtune.examples.items import State
 from pixtune.examples.rows import Row
+from pixtune.examples.survey import Judged
 from pixtune.providers.limits import ProviderSpec
 from pixtune.verdicts import Code, Outcome
 
@@ -106,23 +107,21 @@ def card_of(
     manifest: Manifest,
     rows: Sequence[Row],
     left_out: Sequence[LeftOut],
-    examples: Iterable[ExampleItem],
-    uploads: Iterable[UploadItem],
+    states: Iterable[State],
+    uploads: Iterable[Judged],
     spec: ProviderSpec | None,
     compliance: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Card:
-    """rows: the version's. left_out, examples, uploads: of the whole dataset at the cut. spec: counts the tokens."""
+    """rows: the version's. left_out, states (one for each example), uploads: of the whole dataset at the cut. spec:
+    counts the tokens."""
     splits = {entry.example_id: entry.split for entry in manifest.examples}
     prompt = manifest.settings.prompt
-    judged = sorted(
-        (item for item in uploads if item.kind != "object" and item.live and item.verdict), key=lambda item: item.key
-    )
-    verdicts = [(item.key, item.verdict) for item in judged if item.verdict]
+    verdicts = [(item.key, item.verdict) for item in sorted(uploads, key=lambda item: item.key)]
     notes = sorted(
         (Warned(key, note.code.value, note.detail) for key, verdict in verdicts for note in verdict.warnings),
         key=lambda warned: (warned.code, warned.key, warned.detail),
     )
-    states, outcomes = Counter(example.state for example in examples), Counter(v.outcome for _, v in verdicts)
+    counted, outcomes = Counter(states), Counter(verdict.outcome for _, verdict in verdicts)
     reasons = Counter(verdict.code.value for _, verdict in verdicts if verdict.code is not Code.OK)
     return Card(
         manifest.dataset,
@@ -131,7 +130,7 @@ def card_of(
         manifest.created_at,
         manifest.recipe,
         {name: manifest.counts.get(name, 0) for name in SPLITS},
-        {state.value: states[state] for state in State},
+        {state.value: counted[state] for state in State},
         {outcome.value: outcomes[outcome] for outcome in Outcome},
         dict(reasons.most_common()),
         dict(Counter(warned.code for warned in notes).most_common()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pixtune.compliance.policy import CompliancePolicy
@@ -63,6 +63,9 @@ class ManifestEntry:
     images: tuple[str, ...]
 
 
+_ENTRY = tuple(item.name for item in fields(ManifestEntry))
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What a version holds and where. It lies beside the rows as `manifest.json`.
@@ -102,7 +105,9 @@ class Manifest:
         return f"{self.folder}/card.html"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        entries = [{name: getattr(entry, name) for name in _ENTRY} for entry in self.examples]
+        # Not by asdict, which copies every value of every entry.
+        return asdict(replace(self, examples=())) | {"examples": entries}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:

@@ -15,7 +15,7 @@ from pixtune.evaluation.choice import RULE
 from pixtune.evaluation.judge import kept_evaluation
 from pixtune.evaluation.scoring import Answer, Evaluation, interval, mean_f1, share_exact
 from pixtune.pages.page import bar, page, picture, table, tile, when
-from pixtune.providers.limits import ProviderSpec, spec_for
+from pixtune.providers.limits import Limits, ProviderSpec
 from pixtune.registry.models import ModelVersion
 from pixtune.registry.ports import Models
 from pixtune.training.ports import ArtifactStore, Runs
@@ -46,7 +46,9 @@ class Report:
         return self.evaluations.get(0)
 
 
-def write_report(run_id: str, attempt: int, runs: Runs, models: Models, artifacts: ArtifactStore) -> str:
+def write_report(
+    run_id: str, attempt: int, runs: Runs, models: Models, artifacts: ArtifactStore, limits: Limits
+) -> str:
     """Store the page at `reports/{run_id}/{attempt}.html`, once; answers that key."""
     run = runs.get(run_id)
     model = models.model(run.dataset, run.model_version) if run.model_version else None
@@ -62,7 +64,7 @@ def write_report(run_id: str, attempt: int, runs: Runs, models: Models, artifact
         run,
         read_manifest(artifacts, run.manifest_key),
         model,
-        spec_for(run.settings.provider, run.settings.base_model),
+        limits.spec(run.settings.provider, run.settings.base_model),
         checkpoints,
         runs.metrics(run_id),
         evaluations,
@@ -237,18 +239,22 @@ def _cost(report: Report) -> str:
     rows = [
         ("estimated training tokens", f"{tokens['mid']:,} ({tokens['low']:,} to {tokens['high']:,})"),
         ("trained tokens, as the provider counts them", "not told" if trained is None else f"{trained:,}"),
-        ("estimated cost, evaluation included", f"${usd['mid']:,.2f} (${usd['low']:,.2f} to ${usd['high']:,.2f})"),
     ]
+    if usd:
+        cost = f"${usd['mid']:,.2f} (${usd['low']:,.2f} to ${usd['high']:,.2f})"
+        rows.append(("estimated cost, evaluation included", cost))
     if trained is not None:
-        spent = trained * report.spec.prices.train / 1_000_000
-        rows.insert(2, ("training cost at these tokens", f"${spent:,.2f}"))
+        if report.spec.prices:
+            spent = trained * report.spec.prices.train / 1_000_000
+            rows.insert(2, ("training cost at these tokens", f"${spent:,.2f}"))
         inside = tokens["low"] <= trained <= tokens["high"]
         off = trained / tokens["mid"] - 1 if tokens["mid"] else 0.0
         where = "inside" if inside else "outside"
         rows.insert(2, ("estimate against provider", f"{off:+.1%} off the middle, {where} the band"))
     notes = "".join(f"<li>{escape(note)}</li>" for note in estimate.get("notes", ()))
     listed = table("", [f'<tr><td>{name}</td><td class="number">{value}</td></tr>' for name, value in rows])
-    dated = f'<p class="quiet">Prices of {escape(str(estimate["price_date"]))}.</p>'
+    told = f"Prices of {escape(str(estimate['price_date']))}." if usd else "The provider publishes no prices."
+    dated = f'<p class="quiet">{told}</p>'
     return f"<h2>Cost</h2>{listed}{dated}" + (f"<ul>{notes}</ul>" if notes else "")
 
 

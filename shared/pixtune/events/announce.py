@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 from pixtune.events.announced import (
     AliasMoved,
+    ApprovalRequested,
     CheckpointRecorded,
     DatasetPublished,
     ExampleChanged,
     RunChanged,
     RunFailed,
+    RunStuck,
     UploadJudged,
     Warned,
 )
@@ -93,6 +95,47 @@ def events_for(change: ItemChange) -> list[CloudEvent]:
 
 
 def _run(old: Item | None, new: Item) -> Said:
+    return _status(old, new) + _stuck(old, new) + _approval(old, new)
+
+
+def _approval(old: Item | None, new: Item) -> Said:
+    approval = new.get("approval")
+    if not approval or approval["state"] != "asked" or (old or {}).get("approval") == approval:
+        return []
+    run = Run.from_json(new)
+    dollars = (run.estimate or {}).get("usd") or {}
+    data = ApprovalRequested(
+        run_id=run.run_id,
+        dataset=run.dataset,
+        attempt=run.attempt,
+        provider=run.settings.provider,
+        base_model=run.settings.base_model,
+        version=run.version,
+        usd_low=dollars.get("low"),
+        usd_mid=dollars.get("mid"),
+        usd_high=approval["usd"],
+    )
+    return [("pixtune.run.approval_requested.v1", f"run/{run.run_id}", data)]
+
+
+def _stuck(old: Item | None, new: Item) -> Said:
+    if old is None or old.get("stuck_at") or not new.get("stuck_at"):
+        return []
+    run = Run.from_json(new)
+    data = RunStuck(
+        run_id=run.run_id,
+        dataset=run.dataset,
+        attempt=run.attempt,
+        provider=run.settings.provider,
+        base_model=run.settings.base_model,
+        provider_job_id=run.provider_job_id,
+        provider_status=run.provider_status,
+        waited_seconds=round((run.stuck_at or 0.0) - (run.waiting_since or 0.0)),
+    )
+    return [("pixtune.run.stuck.v1", f"run/{run.run_id}", data)]
+
+
+def _status(old: Item | None, new: Item) -> Said:
     if old is not None and (old["status"], old["attempt"]) == (new["status"], new["attempt"]):
         return []
     run = Run.from_json(new)

@@ -95,6 +95,39 @@ class RunChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalRequested:
+    """A run waits until a person approves of what it may cost, or until the deployment's patience ends, which denies
+    it. usd_high: what is approved, in US dollars; usd_low, usd_mid: what is more likely. null: no price is known."""
+
+    run_id: str
+    dataset: str
+    attempt: int
+    provider: str
+    base_model: str
+    version: int | None
+    usd_low: float | None
+    usd_mid: float | None
+    usd_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStuck:
+    """A run's provider job waits in the provider's queue for longer than the deployment's limit. The run goes on.
+
+    provider_status: validating or queued.
+    """
+
+    run_id: str
+    dataset: str
+    attempt: int
+    provider: str
+    base_model: str
+    provider_job_id: str | None
+    provider_status: str | None
+    waited_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointRecorded:
     """A model was saved on the way. metrics: under OpenAI's metric names."""
 
@@ -136,6 +169,8 @@ DATA: Mapping[str, type] = {
     "pixtune.run.failed.v1": RunChanged,
     "pixtune.run.cancelled.v1": RunChanged,
     "pixtune.run.joined.v1": RunChanged,
+    "pixtune.run.approval_requested.v1": ApprovalRequested,
+    "pixtune.run.stuck.v1": RunStuck,
     "pixtune.checkpoint.recorded.v1": CheckpointRecorded,
     "pixtune.model.promoted.v1": AliasMoved,
     "pixtune.model.rolled_back.v1": AliasMoved,

@@ -1,4 +1,4 @@
-"""Which examples count that only their image's folder labels: a dataset's examples in, those that count out. Pure.
+"""Which examples count that only their image's folder labels: claims in, those that count out. Pure.
 
 The join cannot tell: it depends on the other examples of the image and on the other folders. People are shown, and a
 version holds, what counts here.
@@ -8,9 +8,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pixtune.examples.facts import FOLDER
 from pixtune.examples.items import ExampleItem, State
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What decides whether an example counts. label: see `folder_label`. images: that it shows, by upload key.
+    spoken: those of them that something else than their folder speaks about. nothing: it never was more than a
+    folder's label for an image that is not there."""
+
+    example_id: str
+    state: State
+    label: str | None
+    images: tuple[str, ...]
+    spoken: tuple[str, ...]
+    nothing: bool
+
+
+def claim_of(example: ExampleItem) -> Claim:
+    slots = example.slots.values()
+    said = [slot for slot in slots if slot.type != FOLDER]
+    label = folder_label(example)
+    return Claim(
+        example.example_id,
+        example.state,
+        label,
+        tuple(dict.fromkeys(key for slot in slots for key in slot.images)),
+        tuple(key for slot in said for key in slot.images)
+        if label is None and example.state is not State.DELETED
+        else (),
+        not said and example.state is State.DELETED and not example.revision,
+    )
 
 
 def folder_label(example: ExampleItem) -> str | None:
@@ -23,38 +54,14 @@ def folder_label(example: ExampleItem) -> str | None:
     return folder.annotations[0].turns[-1].parts[0].text
 
 
-def that_count(examples: Sequence[ExampleItem], wanted: bool = True) -> list[ExampleItem]:
-    """The examples without labels of folders that do not count: for an image that another example speaks for, in a
-    dataset with one such class only (a folder that merely holds its images), and where they are not wanted.
+def that_count(claims: Sequence[Claim], wanted: bool = True) -> list[Claim]:
+    """The claims without labels of folders that do not count: for an image that another example speaks for, in a
+    dataset with one such class only (a folder that merely holds its images), and where they are not wanted."""
+    spoken = {key for claim in claims for key in claim.spoken}
 
-    Examples that never were more than a folder's label for an image that is not there are left out too.
-    """
-    labels = {example.example_id: folder_label(example) for example in examples}
-    spoken = {
-        key
-        for example in examples
-        if labels[example.example_id] is None and example.state is not State.DELETED
-        for slot in example.slots.values()
-        if slot.type != FOLDER
-        for key in slot.images
-    }
+    def free(claim: Claim) -> bool:
+        return claim.label is not None and spoken.isdisjoint(claim.images)
 
-    def free(example: ExampleItem) -> bool:
-        return labels[example.example_id] is not None and _images(example).isdisjoint(spoken)
-
-    classes = {labels[example.example_id] for example in examples if free(example)}
+    classes = {claim.label for claim in claims if free(claim)}
     counts = wanted and len(classes) > 1
-    return [
-        example
-        for example in examples
-        if (labels[example.example_id] is None and not _is_nothing(example)) or (counts and free(example))
-    ]
-
-
-def _images(example: ExampleItem) -> set[str]:
-    return {key for slot in example.slots.values() for key in slot.images}
-
-
-def _is_nothing(example: ExampleItem) -> bool:
-    only_folder = all(slot.type == FOLDER for slot in example.slots.values())
-    return only_folder and example.state is State.DELETED and not example.revision
+    return [claim for claim in claims if (claim.label is None and not claim.nothing) or (counts and free(claim))]

@@ -165,10 +165,12 @@ class ExampleItem:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExampleItem:
+        """Only `slots` and `state` must be there."""
         values = {item.name: data[item.name] for item in fields(cls) if item.name in data}
         values["slots"] = {name: Slot.from_json(slot) for name, slot in data["slots"].items()}
         values["state"] = State(data["state"])
-        values["waiting_for"], values["conflict"] = tuple(data["waiting_for"]), tuple(data["conflict"])
+        values["waiting_for"] = tuple(data.get("waiting_for", ()))
+        values["conflict"] = tuple(data.get("conflict", ()))
         return cls(**values)
 
     def with_v(self, v: int) -> ExampleItem:

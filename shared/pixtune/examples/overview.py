@@ -1,19 +1,20 @@
-"""What people are shown of a dataset: the examples table in, counts, one upload's story and lists of examples out."""
+"""What people are shown of a dataset: the examples table in; its counts, one upload's story and its versions out."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pixtune.examples import places
 from pixtune.examples.facts import FOLDER
-from pixtune.examples.folders import folder_label, that_count
+from pixtune.examples.folders import claim_of, folder_label, that_count
 from pixtune.examples.items import ExampleItem, State, UploadItem
-from pixtune.examples.ports import Examples
+from pixtune.examples.ports import Each, Examples, one_by_one
+from pixtune.examples.survey import examples_of, judged_uploads
 from pixtune.keys import is_annotation
-from pixtune.verdicts import Code
+from pixtune.verdicts import Code, Outcome
 
 
 def all_uploads(table: Examples, dataset: str) -> Iterable[UploadItem]:
@@ -32,29 +33,20 @@ def all_examples(table: Examples, dataset: str) -> Iterable[ExampleItem]:
                 yield example
 
 
-def summary(table: Examples, dataset: str) -> dict[str, Any]:
+def summary(table: Examples, dataset: str, each: Each = one_by_one) -> dict[str, Any]:
     """{dataset, uploads: {accepted, fixed, rejected}, reasons: {code: n}, examples: {ready, waiting, held, deleted},
     unlabelled, latest_version: {version, digest, counts, created_at} | None}.
 
     unlabelled: usable images that no example shows. reasons: codes of verdicts that are not simply `ok`.
     """
-    examples = that_count(list(all_examples(table, dataset)))
-    shown = {
-        key
-        for example in examples
-        if example.state is not State.DELETED
-        for slot in example.slots.values()
-        for key in slot.images
-    }
-    outcomes, reasons, unlabelled = Counter[str](), Counter[str](), 0
-    for item in all_uploads(table, dataset):
-        if item.kind == "object" or not item.live or item.verdict is None:
-            continue
-        outcomes[item.verdict.outcome.value] += 1
-        if item.verdict.code is not Code.OK:
-            reasons[item.verdict.code.value] += 1
-        unlabelled += item.image is not None and item.key not in shown
-    states = Counter(example.state.value for example in examples)
+    claims = that_count(examples_of(table, dataset, claim_of, each))
+    shown = {key for claim in claims if claim.state is not State.DELETED for key in claim.images}
+    uploads = judged_uploads(table, dataset, each)
+    outcomes = Counter(item.verdict.outcome.value for item in uploads)
+    reasons = Counter(item.verdict.code.value for item in uploads if item.verdict.code is not Code.OK)
+    usable = (item for item in uploads if item.kind == "image" and item.verdict.outcome is not Outcome.REJECTED)
+    unlabelled = sum(item.key not in shown for item in usable)
+    states = Counter(claim.state.value for claim in claims)
     latest = table.read([places.latest(dataset)])[0]
     return {
         "dataset": dataset,
@@ -111,25 +103,6 @@ def _of_one_upload(examples: Iterable[ExampleItem]) -> list[ExampleItem]:
     spoken = [example for example in examples if example.slots]
     others = [example for example in spoken if any(slot.type != FOLDER for slot in example.slots.values())]
     return others or [example for example in spoken if folder_label(example)]
-
-
-def examples(
-    table: Examples, dataset: str, *, state: str | None, limit: int, after: str | None
-) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of a dataset's examples, by id; `after` is the cursor that the page before answered, None at its end.
-
-    Each: {example_id, state, revision, images: [key], sources: [key], waiting_for, conflict, annotation}.
-    """
-    wanted = sorted(
-        (
-            example
-            for example in that_count(list(all_examples(table, dataset)))
-            if (state is None or example.state.value == state) and (after is None or example.example_id > after)
-        ),
-        key=lambda example: example.example_id,
-    )
-    page: Sequence[ExampleItem] = wanted[:limit]
-    return [shown(example) for example in page], page[-1].example_id if len(wanted) > limit else None
 
 
 def versions(table: Examples, dataset: str) -> list[dict[str, Any]]:

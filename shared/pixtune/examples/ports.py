@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -37,6 +37,11 @@ class Examples(Protocol):
 
     def query(self, pk: str, prefix: str) -> Sequence[Item]:
         """All items of a partition whose sort key starts so, in its order. Each has `sk`."""
+        ...
+
+    def stream(self, pk: str, prefix: str, only: Sequence[str] = (), after: str | None = None) -> Iterator[Item]:
+        """As `query`, a page at a time. only: the attributes that are wanted besides `sk`, all when it is empty.
+        after: the sort key to start behind."""
         ...
 
     def write(self, *writes: Write) -> bool:

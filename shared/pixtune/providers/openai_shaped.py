@@ -8,24 +8,28 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
+from itertools import takewhile
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from pixtune.compliance.ports import Moderation
 from pixtune.costs.estimate import REPLY_MARGIN
 from pixtune.costs.tokens import text_bytes
-from pixtune.errors import ProviderRefused, ProviderUnavailable
+from pixtune.errors import ProviderRefused, ProviderUnavailable, UploadGone
 from pixtune.examples.rows import Row
 from pixtune.providers import chat_rows
 from pixtune.providers.limits import ProviderSpec
 from pixtune.providers.port import (
     Activation,
+    JobMessage,
     JobRequest,
     JobState,
     JobView,
+    Progress,
     ProviderCheckpoint,
     ReadImage,
     Reply,
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     import openai
     from openai.types import ModerationMultiModalInputParam
     from openai.types.chat import ChatCompletionMessageParam
-    from openai.types.fine_tuning import FineTuningJob
+    from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
     from openai.types.fine_tuning.job_create_params import Method
 
 TAG = "pixtune"  # metadata every job of ours carries besides its run id; the sweep touches no others
@@ -114,24 +118,64 @@ class OpenAIShapedProvider:
         return chat_rows.training_line(row, system, prompt, detail, read_image)
 
     def upload(self, name: str, content: IO[bytes]) -> str:
-        """As the port says. Files above `file_bytes` go in parts; an upload in parts expires after an hour."""
         size = content.seek(0, io.SEEK_END)
         content.seek(0)
+        if (found := self.find_file(name, size)) is not None:
+            return found
         with self._faults(f"uploading {name}"):
+            return self._sender.files.create(file=(name, content, "text/jsonl"), purpose="fine-tune").id
+
+    @property
+    def _sender(self) -> openai.OpenAI:
+        """A client for bytes: a retry of its own could store them twice, or send what is left of a stream."""
+        return self._client.with_options(max_retries=0, timeout=10 * _CREATE_SECONDS)
+
+    def find_file(self, name: str, size: int) -> str | None:
+        with self._faults(f"looking for {name}"):
             for file in self._client.files.list(purpose="fine-tune", limit=10_000):
                 if file.filename == name and file.bytes == size and file.status != "error":
                     return file.id
-            # A retry inside the client would send what is left of the stream, and might store the file twice.
-            client = self._client.with_options(max_retries=0, timeout=10 * _CREATE_SECONDS)
-            if size <= self.spec.file_bytes:
-                return client.files.create(file=(name, content, "text/jsonl"), purpose="fine-tune").id
-            upload = client.uploads.create(bytes=size, filename=name, mime_type="text/jsonl", purpose="fine-tune")
-            parts = iter(lambda: content.read(self.spec.part_bytes), b"")
-            part_ids = [client.uploads.parts.create(upload.id, data=part).id for part in parts]
-            done = client.uploads.complete(upload.id, part_ids=part_ids)
+        return None
+
+    def begin_upload(self, name: str, size: int) -> str:
+        with self._faults(f"beginning the upload of {name}"):
+            return self._sender.uploads.create(
+                bytes=size, filename=name, mime_type="text/jsonl", purpose="fine-tune"
+            ).id
+
+    def upload_part(self, upload_id: str, index: int, data: bytes) -> str:
+        with self._gone(upload_id), self._faults(f"sending part {index} of {upload_id}"):
+            return self._sender.uploads.parts.create(upload_id, data=data).id
+
+    def complete_upload(self, upload_id: str, part_ids: Sequence[str]) -> str:
+        with self._gone(upload_id), self._faults(f"completing {upload_id}"):
+            done = self._sender.uploads.complete(upload_id, part_ids=list(part_ids))
         if done.file is None:
-            raise ProviderUnavailable(f"{self.spec.provider}: the upload of {name} is complete but names no file.")
+            raise ProviderUnavailable(f"{self.spec.provider}: the upload {upload_id} is complete but names no file.")
         return done.file.id
+
+    @contextmanager
+    def _gone(self, upload_id: str) -> Iterator[None]:
+        """No document names the error of an upload that has expired, and none can be asked for its state: whatever
+        refuses the request itself is taken for it, and another upload is tried (a limited number of times)."""
+        import openai
+
+        try:
+            yield
+        except ProviderRefused as refused:
+            cause = refused.__cause__
+            if isinstance(cause, openai.APIStatusError) and cause.status_code in (400, 404, 410):
+                raise UploadGone(refused.message, f"{upload_id} takes no more; begin another upload.") from cause
+            raise
+
+    def delete_file(self, file_id: str) -> None:
+        import openai
+
+        with self._faults(f"deleting file {file_id}"):
+            try:
+                self._client.files.delete(file_id)
+            except openai.NotFoundError:
+                return
 
     # --- jobs
 
@@ -191,20 +235,43 @@ class OpenAIShapedProvider:
                 return view
             raise
 
+    def pause(self, job_id: str) -> JobView:
+        try:
+            with self._faults(f"pausing job {job_id}"):
+                return _view(self._client.fine_tuning.jobs.pause(job_id))
+        except ProviderRefused:
+            view = self.status(job_id)
+            if view.state is JobState.PAUSED:  # the answer to an earlier try was lost
+                return view
+            raise
+
+    def resume(self, job_id: str) -> JobView:
+        try:
+            with self._faults(f"letting job {job_id} go on"):
+                return _view(self._client.fine_tuning.jobs.resume(job_id))
+        except ProviderRefused:
+            view = self.status(job_id)
+            if view.state is not JobState.PAUSED:
+                return view
+            raise
+
+    def progress(self, job_id: str, since: float) -> Progress:
+        with self._faults(f"reading the events of job {job_id}"):
+            # Newest first: a page or two are read, however long the job has been running.
+            listed = self._client.fine_tuning.jobs.list_events(job_id, limit=100)
+            events = list(takewhile(lambda event: event.created_at >= since, listed))[::-1]
+        messages = [_message(event) for event in events if _point(event) is None]
+        return Progress(_merged(point for point in map(_point, events) if point), messages)
+
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
         with self._faults(f"reading the metrics of job {job_id}"):
-            # The type of an event is not what the client's literal says (moderation_checks exists): look at the data.
             events = self._client.fine_tuning.jobs.list_events(job_id, limit=100)
-            points = [_numbers(event.data) for event in events if isinstance(event.data, dict)]
-            points = [point for point in points if "step" in point]
+            points = [point for point in map(_point, events) if point]
             if not points:
                 job = self._client.fine_tuning.jobs.retrieve(job_id)
                 for file_id in job.result_files[:1]:
                     points = result_points(self._client.files.content(file_id).read())
-        merged: dict[float, dict[str, float]] = {}
-        for point in points:
-            merged.setdefault(point["step"], {}).update(point)
-        return [merged[step] for step in sorted(merged)]
+        return _merged(points)
 
     def checkpoints(self, job_id: str) -> Sequence[ProviderCheckpoint]:
         with self._faults(f"listing the checkpoints of job {job_id}"):
@@ -310,6 +377,26 @@ def _view(job: FineTuningJob) -> JobView:
         error_message=error.message if error else None,
         trained_tokens=job.trained_tokens,
     )
+
+
+def _point(event: FineTuningJobEvent) -> dict[str, float] | None:
+    """The metric point in an event; None: it has none. An event's type is not what the client's literal says
+    (`moderation_checks` exists): look at the data."""
+    found = _numbers(event.data) if isinstance(event.data, dict) else {}
+    return found if "step" in found else None
+
+
+def _merged(points: Iterable[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """One point a step, in order."""
+    merged: dict[float, dict[str, float]] = {}
+    for point in points:
+        merged.setdefault(point["step"], {}).update(point)
+    return [merged[step] for step in sorted(merged)]
+
+
+def _message(event: FineTuningJobEvent) -> JobMessage:
+    more = f" {json.dumps(event.data, ensure_ascii=False, default=str)}" if event.data else ""
+    return JobMessage(event.id, float(event.created_at), event.level, event.message + more, event.type or "message")
 
 
 def _numbers(data: Mapping[str, Any]) -> dict[str, float]:

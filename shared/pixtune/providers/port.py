@@ -61,6 +61,29 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class JobMessage:
+    """Something the provider says about a job: a step taken, a warning, a picture left out, a check of the model.
+
+    id: the provider's, the same however often it is listed. at: Unix seconds. level: info, warn or error.
+    kind: the provider's own word ("message", "moderation_checks", ...).
+    """
+
+    id: str
+    at: float
+    level: str
+    text: str
+    kind: str = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a job has said since a moment: metric points (each with "step") and messages, oldest first."""
+
+    points: Sequence[Mapping[str, float]] = ()
+    messages: Sequence[JobMessage] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderCheckpoint:
     """A checkpoint as the provider lists it; metrics under OpenAI's names, absent ones left out."""
 
@@ -94,8 +117,29 @@ class TrainingProvider(Protocol):
         ...
 
     def upload(self, name: str, content: IO[bytes]) -> str:
-        """Store a training file (seekable) under a content-derived name, once; answers its id, also when a file of
-        that name and size is there already."""
+        """Store a training file (seekable) of at most `file_bytes` in one request, under a content-derived name;
+        answers its id, also when a file of that name and size is there already."""
+        ...
+
+    def find_file(self, name: str, size: int) -> str | None:
+        """The id of a whole training file of that name and size, if there is one."""
+        ...
+
+    def begin_upload(self, name: str, size: int) -> str:
+        """Open an upload of exactly `size` bytes in parts; answers its id. It expires where the provider says so."""
+        ...
+
+    def upload_part(self, upload_id: str, index: int, data: bytes) -> str:
+        """Send one part (of at most `part_bytes`), in any order and beside others; answers its id. Sent twice, a part
+        has two ids, of which a completion names one. Raises UploadGone when the upload takes no more parts."""
+        ...
+
+    def complete_upload(self, upload_id: str, part_ids: Sequence[str]) -> str:
+        """Join the parts in this order into a file; answers its id. Raises UploadGone as `upload_part` does."""
+        ...
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a training file; one that is gone already is success."""
         ...
 
     def find_jobs(self, run_id: str) -> Sequence[JobView]:
@@ -114,8 +158,20 @@ class TrainingProvider(Protocol):
 
     def cancel(self, job_id: str) -> JobView: ...
 
+    def pause(self, job_id: str) -> JobView:
+        """Halt the job; one that is paused already is answered as it is. ProviderRefused: it cannot be paused."""
+        ...
+
+    def resume(self, job_id: str) -> JobView:
+        """Let a paused job go on; one that is not paused is answered as it is."""
+        ...
+
+    def progress(self, job_id: str, since: float) -> Progress:
+        """What the job said at or after `since` (Unix seconds), while it runs."""
+        ...
+
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
-        """Metric points so far, each with "step"."""
+        """All metric points so far, each with "step"."""
         ...
 
     def checkpoints(self, job_id: str) -> Sequence[ProviderCheckpoint]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -189,6 +189,8 @@ class Registrar:
         loser = self.models.model(model.dataset, number) if number else None
         if loser and not (champion and champion.model_version == loser.number):
             self.provider_of(loser.provider, loser.base_model).release(loser.model_id)
+            freed = checkpoint_of(self.runs, self.runs.get(loser.run_id), loser.step)
+            self.runs.put_checkpoint(replace(freed, activated=False))
 
     def end_run(self, run_id: str, report_key: str) -> None:
         """The run has succeeded, whichever alias its model got."""

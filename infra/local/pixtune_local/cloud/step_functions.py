@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ministack.core.responses import error_response_json, json_response, now_iso
-from ministack.services import lambda_svc
+from ministack.services import lambda_svc, s3
 from ministack.services import stepfunctions as states
 from ministack.services.cloudformation import provisioners
 
@@ -106,6 +106,15 @@ def invoke_function(function: str, payload: bytes) -> tuple[bytes, str | None]:
     return content, (result.get("function_error") or "Unhandled") if result.get("error") else None
 
 
+def read_object(bucket: str, key: str) -> bytes:
+    """An object of MiniStack's S3. Raises LookupError with what S3 answers when there is none."""
+    status, _, body, *_ = s3._get_object(bucket, key, {})
+    content = body if isinstance(body, bytes) else str(body).encode()
+    if status != 200:
+        raise LookupError(content.decode(errors="replace"))
+    return content
+
+
 @dataclass
 class _Running:
     execution: Execution
@@ -120,7 +129,7 @@ class _Runner:
     def __init__(self, invoke: Invoke) -> None:
         self._invoke = invoke
         self._functions = ThreadPoolExecutor(FUNCTIONS_AT_ONCE, "state-machine")
-        self._engine = Engine(self._invoke_on_pool, random.Random())
+        self._engine = Engine(self._invoke_on_pool, random.Random(), self._read_on_pool)
         self._running: dict[str, _Running] = {}
         self._following: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -203,6 +212,9 @@ class _Runner:
         except Exception as error:
             logger.exception("invoking %s failed", function)
             raise Fault("Lambda.SdkClientException", repr(error)) from error
+
+    async def _read_on_pool(self, bucket: str, key: str) -> bytes:
+        return await self._on_pool(read_object, bucket, key)
 
     async def _on_pool(self, work: Callable[..., T], *arguments: object) -> T:
         context = contextvars.copy_context()

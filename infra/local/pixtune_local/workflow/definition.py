@@ -14,13 +14,16 @@ State: TypeAlias = dict[str, Any]
 
 INVOKE = "arn:aws:states:::lambda:invoke"
 INVOKE_AND_WAIT = "arn:aws:states:::lambda:invoke.waitForTaskToken"
+GET_OBJECT = "arn:aws:states:::s3:getObject"
+INLINE = {"Mode": "INLINE"}
+DISTRIBUTED = {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
 
 _LEAVING = {"Assign", "Output", "Next", "End"}
 _CATCHING = {"Retry", "Catch"}
 # Required fields and the other fields of each type of state.
 _FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "Task": ({"Resource", "Arguments"}, {"TimeoutSeconds"} | _CATCHING | _LEAVING),
-    "Map": ({"ItemProcessor"}, {"Items", "ItemSelector", "MaxConcurrency"} | _CATCHING | _LEAVING),
+    "Map": ({"ItemProcessor"}, {"Items", "ItemReader", "ItemSelector", "MaxConcurrency"} | _CATCHING | _LEAVING),
     "Choice": ({"Choices"}, {"Default", "Assign", "Output"}),
     "Wait": ({"Seconds"}, _LEAVING),
     "Succeed": (set(), {"Output"}),
@@ -35,6 +38,7 @@ _RULE = ({"Condition", "Next"}, {"Assign", "Output"})
 _PROCESSOR = ({"StartAt", "States"}, {"ProcessorConfig"})
 _MACHINE = ({"StartAt", "States", "QueryLanguage"}, set[str]())
 _ARGUMENTS = ({"FunctionName", "Payload"}, set[str]())
+_READER = ({"Resource", "ReaderConfig", "Arguments"}, set[str]())
 _CONTAINERS = {
     "Choices": list,
     "Catch": list,
@@ -42,6 +46,7 @@ _CONTAINERS = {
     "Assign": dict,
     "Arguments": dict,
     "ItemProcessor": dict,
+    "ItemReader": dict,
 }
 _MAX_SECONDS = 99_999_999
 
@@ -77,6 +82,11 @@ def load(text: str) -> Machine:
 def inner_machine(state: State) -> Machine:
     """The machine that a Map state runs for each item."""
     return Machine(state["ItemProcessor"]["StartAt"], state["ItemProcessor"]["States"])
+
+
+def is_distributed(state: State) -> bool:
+    """Whether a Map runs each item as an execution of its own."""
+    return bool(state["ItemProcessor"].get("ProcessorConfig", INLINE) == DISTRIBUTED)
 
 
 def targets(state: State) -> list[str]:
@@ -177,11 +187,7 @@ def _state_problems(state: State, place: str, variables: frozenset[str]) -> Iter
         yield from _number_problems(state, "Seconds", place, least=0)
     if kind == "Map":
         yield from _number_problems(state, "MaxConcurrency", place, least=0)
-        processor = state.get("ItemProcessor", {})
-        yield from _field_problems(processor, _PROCESSOR, f"{place}/ItemProcessor")
-        if processor.get("ProcessorConfig", {"Mode": "INLINE"}) != {"Mode": "INLINE"}:
-            yield f"{place}/ItemProcessor/ProcessorConfig: only Mode INLINE is run here"
-        yield from _scope_problems(processor, f"{place}/", variables)
+        yield from _map_problems(state, place, variables)
     for field, shape in (("Retry", _RETRIER), ("Catch", _CATCHER)):
         rules = state.get(field, [])
         for index, rule in enumerate(rules):
@@ -196,6 +202,29 @@ def _task_problems(state: State, place: str) -> Iterator[str]:
     yield from _field_problems(arguments, _ARGUMENTS, f"{place}/Arguments")
     if "${" in str(arguments.get("FunctionName", "")):
         yield f"{place}/Arguments/FunctionName: '{arguments['FunctionName']}' was not substituted"
+
+
+def _map_problems(state: State, place: str, variables: frozenset[str]) -> Iterator[str]:
+    processor = state.get("ItemProcessor", {})
+    yield from _field_problems(processor, _PROCESSOR, f"{place}/ItemProcessor")
+    config = processor.get("ProcessorConfig", INLINE)
+    if config not in (INLINE, DISTRIBUTED):
+        yield f"{place}/ItemProcessor/ProcessorConfig: only {INLINE} and {DISTRIBUTED} are run here"
+    if "ItemReader" in state:
+        reader = state["ItemReader"]
+        yield from _field_problems(reader, _READER, f"{place}/ItemReader")
+        if config != DISTRIBUTED:
+            yield f"{place}/ItemReader: belongs to a distributed Map"
+        if "Items" in state:
+            yield f"{place}: has both Items and ItemReader"
+        if reader.get("Resource") != GET_OBJECT or reader.get("ReaderConfig") != {"InputType": "JSON"}:
+            yield f"{place}/ItemReader: only a JSON array by {GET_OBJECT} is read here"
+        yield from _field_problems(
+            reader.get("Arguments"), ({"Bucket", "Key"}, set()), f"{place}/ItemReader/Arguments"
+        )
+    # A child execution sees its input, and no variable of its parent's.
+    seen = frozenset[str]() if config == DISTRIBUTED else variables
+    yield from _scope_problems(processor, f"{place}/", seen)
 
 
 def _rule_problems(rule: State, shape: tuple[set[str], set[str]], place: str, *, last: bool) -> Iterator[str]:

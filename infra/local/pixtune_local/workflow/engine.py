@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from pixtune_local.workflow.definition import INVOKE_AND_WAIT, Machine, State, inner_machine
+from pixtune_local.workflow.definition import INVOKE_AND_WAIT, Machine, State, inner_machine, is_distributed
 from pixtune_local.workflow.expressions import Value, encode, evaluate
 from pixtune_local.workflow.faults import (
+    EXCEED_TOLERATED_FAILURE,
+    ITEM_READER_FAILED,
     LAMBDA_UNKNOWN,
     NO_CHOICE_MATCHED,
     QUERY_EVALUATION,
@@ -28,6 +31,7 @@ from pixtune_local.workflow.history import History, timestamp
 from pixtune_local.workflow.tokens import Tokens
 
 MAP_CONCURRENCY = 40  # what an inline Map runs at once when MaxConcurrency is 0
+CHILDREN_AT_ONCE = 10_000  # the same of a distributed one
 MAX_SECONDS = 99_999_999
 
 
@@ -38,6 +42,16 @@ class Invoke(Protocol):
     """
 
     async def __call__(self, function: str, payload: bytes) -> tuple[bytes, str | None]: ...
+
+
+class ReadObject(Protocol):
+    """Reads an object of S3. Raises OSError or LookupError when it cannot be had."""
+
+    async def __call__(self, bucket: str, key: str) -> bytes: ...
+
+
+async def no_objects(bucket: str, key: str) -> bytes:
+    raise LookupError(f"there is no s3://{bucket}/{key}")
 
 
 @dataclass
@@ -132,9 +146,10 @@ class Visit:
 class Engine:
     """Runs executions on the running event loop."""
 
-    def __init__(self, invoke: Invoke, chance: random.Random) -> None:
+    def __init__(self, invoke: Invoke, chance: random.Random, read_object: ReadObject = no_objects) -> None:
         self.invoke = invoke
         self.chance = chance
+        self.read_object = read_object
         self.tokens = Tokens()
         self._calls: set[asyncio.Task[tuple[bytes, str | None]]] = set()
 
@@ -184,7 +199,7 @@ class Engine:
             case "Task":
                 return await self._try(visit, self._task)
             case "Map":
-                return await self._try(visit, self._map)
+                return await self._try(visit, self._distribute if is_distributed(state) else self._map)
             case "Choice":
                 return _choose(visit)
             case "Wait":
@@ -281,9 +296,7 @@ class Engine:
     async def _map(self, visit: Visit) -> Value:
         """Runs the inner machine for each item; the first that fails fails the state and aborts the others."""
         branch, state = visit.branch, visit.state
-        items = visit.evaluate(state["Items"], "Items") if "Items" in state else visit.input
-        if not isinstance(items, list):
-            raise Fault(QUERY_EVALUATION, f"The field 'Items' must be an array, found {json.dumps(items)[:200]}.")
+        items = _items(visit)
         gate = asyncio.Semaphore(visit.integer("MaxConcurrency", 0, 0) or MAP_CONCURRENCY)
         machine = inner_machine(state)
         branch.record("MapStateStarted", length=len(items))
@@ -294,10 +307,7 @@ class Engine:
             where = {"name": visit.name, "index": index}
             inner.record("MapIterationStarted", **where)
             try:
-                selector = state.get("ItemSelector")
-                states = {"input": visit.input, "context": inner.context}
-                chosen = item if selector is None else evaluate(selector, inner.variables, states, "ItemSelector")
-                output = await self._walk(machine, chosen, inner)
+                output = await self._walk(machine, _selected(visit, inner, item), inner)
             except Fault:
                 inner.record("MapIterationFailed", **where)
                 raise  # without opening the gate: no further item starts
@@ -309,15 +319,97 @@ class Engine:
             return output
 
         try:
-            async with asyncio.TaskGroup() as group:
-                iterations = [group.create_task(iterate(index, item)) for index, item in enumerate(items)]
-        except BaseExceptionGroup as failed:
-            first = failed.exceptions[0]
-            if isinstance(first, Fault):
-                branch.record("MapStateFailed")
-            raise first from None
+            results = await _together(iterate, items)
+        except Fault:
+            branch.record("MapStateFailed")
+            raise
         branch.record("MapStateSucceeded")
-        return [iteration.result() for iteration in iterations]
+        return results
+
+    async def _distribute(self, visit: Visit) -> Value:
+        """Runs each item as an execution of its own, with its own history and variables, and none of its parent's.
+
+        The first child that fails fails the state under one name, whatever its own was, and aborts the others: no
+        failure is tolerated unless the definition says so, which is not run here.
+        """
+        branch, state = visit.branch, visit.state
+        items = await self._read_items(visit) if "ItemReader" in state else _items(visit)
+        gate = asyncio.Semaphore(visit.integer("MaxConcurrency", 0, 0) or CHILDREN_AT_ONCE)
+        machine = inner_machine(state)
+        parent = branch.execution
+        run = f"{parent.arn.replace(':execution:', ':mapRun:')}/{visit.name}:{self._uuid()}"
+        branch.record("MapStateStarted", length=len(items))
+        branch.record("MapRunStarted", mapRunArn=run)
+
+        async def child(index: int, item: Value) -> Value:
+            await gate.acquire()
+            chosen = _selected(visit, branch.fork(index, item), item)
+            name = self._uuid()
+            labelled = f"{parent.machine_arn}/{visit.name}"
+            execution = Execution(
+                f"{labelled.replace(':stateMachine:', ':execution:')}:{name}",
+                name,
+                labelled,
+                parent.machine_name,
+                parent.role_arn,
+                chosen,
+                History(parent.history.now),
+            )
+            await self.run(machine, execution)
+            if execution.status == "ABORTED":
+                raise asyncio.CancelledError
+            if execution.output is None:
+                raise Fault(EXCEED_TOLERATED_FAILURE, "The specified tolerated failure threshold was exceeded")
+            gate.release()
+            return json.loads(execution.output)
+
+        try:
+            results = await _together(child, items)
+            encode(results, f"The result of the state '{visit.name}'")
+        except Fault as fault:
+            branch.record("MapRunFailed", error=fault.error, cause=fault.cause)
+            branch.record("MapStateFailed")
+            raise
+        branch.record("MapRunSucceeded")
+        branch.record("MapStateSucceeded")
+        return results
+
+    async def _read_items(self, visit: Visit) -> list[Value]:
+        where = visit.evaluate(visit.state["ItemReader"]["Arguments"], "ItemReader/Arguments")
+        try:
+            items = json.loads(await self.read_object(where["Bucket"], where["Key"]))
+        except (OSError, LookupError, ValueError) as error:
+            raise Fault(ITEM_READER_FAILED, f"Reading s3://{where['Bucket']}/{where['Key']}: {error}") from error
+        if not isinstance(items, list):
+            raise Fault(ITEM_READER_FAILED, f"s3://{where['Bucket']}/{where['Key']} is not a JSON array.")
+        return items
+
+    def _uuid(self) -> str:
+        return str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
+
+
+async def _together(work: Callable[[int, Value], Coroutine[None, None, Value]], items: list[Value]) -> list[Value]:
+    """The work on every item, begun in their order; the first that fails is raised and aborts the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            working = [group.create_task(work(index, item)) for index, item in enumerate(items)]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in working]
+
+
+def _items(visit: Visit) -> list[Value]:
+    items = visit.evaluate(visit.state["Items"], "Items") if "Items" in visit.state else visit.input
+    if not isinstance(items, list):
+        raise Fault(QUERY_EVALUATION, f"The field 'Items' must be an array, found {json.dumps(items)[:200]}.")
+    return items
+
+
+def _selected(visit: Visit, inner: Branch, item: Value) -> Value:
+    """What an iteration begins with."""
+    selector = visit.state.get("ItemSelector")
+    states = {"input": visit.input, "context": inner.context}
+    return item if selector is None else evaluate(selector, inner.variables, states, "ItemSelector")
 
 
 def _choose(visit: Visit) -> tuple[Value, str | None]:

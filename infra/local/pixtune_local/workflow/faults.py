@@ -7,6 +7,8 @@ TIMEOUT = "States.Timeout"
 NO_CHOICE_MATCHED = "States.NoChoiceMatched"
 DATA_LIMIT_EXCEEDED = "States.DataLimitExceeded"
 RUNTIME = "States.Runtime"
+ITEM_READER_FAILED = "States.ItemReaderFailed"
+EXCEED_TOLERATED_FAILURE = "States.ExceedToleratedFailureThreshold"
 LAMBDA_UNKNOWN = "Lambda.Unknown"
 
 # Matched by name only: `States.ALL` does not catch them (Step Functions developer guide, "Error names").
