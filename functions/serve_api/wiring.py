@@ -7,6 +7,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolv
 
 from approval_routes import ApprovalRoutes
 from dataset_routes import DatasetRoutes
+from estimate_routes import EstimateRoutes
 from following_routes import FollowingRoutes
 from model_routes import ModelRoutes
 from pixtune.aws import clients
@@ -25,12 +26,8 @@ from run_routes import RunRoutes
 def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
     app, database = APIGatewayHttpResolver(), clients.dynamodb()
     examples = ExamplesTable(database, environment.examples_table)
-    datasets = DatasetRoutes(
-        app,
-        examples,
-        Uploads(clients.s3(), environment.uploads_bucket),
-        Artifacts(clients.s3(), environment.artifacts_bucket),
-    )
+    artifacts, limits = Artifacts(clients.s3(), environment.artifacts_bucket), environment.limits
+    datasets = DatasetRoutes(app, examples, Uploads(clients.s3(), environment.uploads_bucket), artifacts)
     table = RunsTable(database, environment.runs_table)
     workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
     runs = RunRoutes(
@@ -38,11 +35,13 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         table,
         RequestsTable(database, environment.requests_table, environment.runs_table),
         workflow,
-        Defaults(environment.default_provider, environment.limits.default_base_model),
+        Defaults(environment.default_provider, limits.default_base_model),
     )
-    following = FollowingRoutes(app, table, workflow, environment.limits)
+    following = FollowingRoutes(app, table, workflow, limits)
     approvals = ApprovalRoutes(app, table, workflow)
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))
-    routes = [datasets, runs, following, approvals, models]
-    serve(app, [endpoint for group in routes for endpoint in group.endpoints()], logger)
+    reachable = [name for name, url in environment.provider_urls.items() if url]
+    estimates = EstimateRoutes(app, examples, artifacts, table, limits, environment.default_provider, reachable)
+    asking = [*runs.endpoints(), *following.endpoints(), *approvals.endpoints(), *estimates.endpoints()]
+    serve(app, [*datasets.endpoints(), *asking, *models.endpoints()], logger)
     return app
