@@ -322,6 +322,15 @@ class OpenAIShapedProvider:
     def release(self, model_id: str) -> None:
         """Nothing is deployed, so nothing bills until it is released."""
 
+    def delete_model(self, model_id: str) -> None:
+        import openai
+
+        with self._faults(f"deleting model {model_id}"):
+            try:
+                self._client.models.delete(model_id)
+            except openai.NotFoundError:
+                return
+
     def answer(
         self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage
     ) -> Reply:
