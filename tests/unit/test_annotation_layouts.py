@@ -10,6 +10,7 @@ import pytest
 from pixtune.annotations.layouts import read_file
 from pixtune.annotations.reading import FoundRow, Reading
 from pixtune.datasets.version import DatasetSettings
+from pixtune.evaluation.retention import RetentionPolicy
 from pixtune.verdicts import Code
 
 
@@ -336,6 +337,18 @@ def test_a_compliance_policy_is_read_and_every_setting_of_it_has_a_place_in_the_
     assert again.refusal is None
     assert DatasetSettings.from_json(again.settings or {}) == settings
     assert DatasetSettings.from_json(read("dataset.toml", "[compliance]").settings or {}) == DatasetSettings()
+
+
+def test_a_policy_for_checkpoints_is_read_and_every_setting_of_it_has_a_place_in_the_file() -> None:
+    text = "[checkpoints]\nkeep_least = 2\nmin_gain = 0.05\n"
+    settings = DatasetSettings.from_json(read("dataset.toml", text).settings or {})
+    assert settings.checkpoints == RetentionPolicy(2, 5, 0.05)
+    whole = "\n".join(f"{name} = {value}" for name, value in settings.checkpoints.to_json().items())
+    again = read("dataset.toml", f"[checkpoints]\n{whole}\n")
+    assert DatasetSettings.from_json(again.settings or {}) == settings
+    refused = read("dataset.toml", "[checkpoints]\nkeep_least = 4\nkeep_most = 3\n").refusal
+    assert refused is not None
+    assert "keep_least is 4, more than keep_most" in refused.detail
 
 
 @pytest.mark.parametrize(
