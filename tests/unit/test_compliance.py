@@ -14,7 +14,7 @@ from tests.fakes.runs import FakeRuns
 from tests.fakes.versions import JPEG, KeptArtifacts, image, row, store_version
 
 from pixtune.compliance.attribution import attribution
-from pixtune.compliance.gate import Judges, judge
+from pixtune.compliance.gate import Judges, judge, refuse
 from pixtune.compliance.policy import CompliancePolicy, Level
 from pixtune.compliance.report import Report
 from pixtune.datasets.version import DatasetSettings, Manifest
@@ -39,7 +39,9 @@ class Version:
         self.manifest: Manifest = store_version(self.artifacts, {"train": rows}, settings=settings)
 
     def judged(self, judges: Judges = NOBODY) -> Report:
-        return judge(self.manifest, self.rows, self.artifacts, judges)
+        report = judge(self.manifest, self.rows, self.artifacts, judges)
+        refuse(report)
+        return report
 
     def stored(self, name: str = "compliance") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.artifacts.objects[f"{self.manifest.folder}/{name}.json"])
@@ -241,6 +243,7 @@ def test_a_refused_version_is_not_ready_and_a_warned_one_says_so_beside_its_pric
     assert cost["compliance"] == {
         "report": f"{warned.manifest.folder}/compliance.json",
         "summary": {"privacy": {"passed": 9, "warned": 1, "refused": 0}},
+        "card": None,
     }
     assert any("'privacy' warns of 1 examples, such as e3" in note for note in cost["notes"])
 
