@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pixtune_cli.target import Target
 
 _TRIES = 4
+_KEPT = 16  # answers to GETs that may be asked for again
 _FIRST_PAUSE = 0.4  # seconds; doubles
 _WORTH_ANOTHER_TRY = frozenset({429, 500, 502, 503, 504})
 
@@ -28,6 +29,7 @@ class Api:
         self._target = target
         self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=35), retries=False)
         self._sleep = sleep
+        self._kept: dict[str, tuple[str, dict[str, Any]]] = {}
 
     @property
     def local(self) -> bool:
@@ -45,20 +47,30 @@ class Api:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str | int | None] | None = None,
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """The answer's JSON and its headers (lower-case names). path: from `/v1` on, already quoted."""
+        """The answer's JSON and its headers (lower-case names). path: from `/v1` on, already quoted.
+
+        What was got before is asked for by its tag, and not sent again while it is the same.
+        """
         chosen = {name: value for name, value in (query or {}).items() if value is not None}
         url = self._target.api_url + path + (f"?{urlencode(chosen, quote_via=quote)}" if chosen else "")
         payload = json.dumps(body).encode() if body is not None else b""
         sent = dict(headers or {}) | ({"Content-Type": "application/json"} if body is not None else {})
+        kept = self._kept.get(url) if method == "GET" else None
+        if kept is not None:
+            sent["If-None-Match"] = kept[0]
         for attempt in range(1, _TRIES + 1):
             response = self._send(method, url, payload, sent, last=attempt == _TRIES)
             if response is not None and (response.status not in _WORTH_ANOTHER_TRY or attempt == _TRIES):
                 break
             self._sleep(_FIRST_PAUSE * 2 ** (attempt - 1))
         assert response is not None  # the last try answers or raises
-        return _answer(response.status, response.data, method, path), {
-            name.lower(): value for name, value in response.headers.items()
-        }
+        got = {name.lower(): value for name, value in response.headers.items()}
+        if kept is not None and response.status == 304:
+            return kept[1], got
+        answer = _answer(response.status, response.data, method, path)
+        if method == "GET" and "etag" in got:
+            self._kept = {**self._kept, url: (got["etag"], answer)} if len(self._kept) < _KEPT else {}
+        return answer, got
 
     def _send(self, method: str, url: str, payload: bytes, headers: Mapping[str, str], *, last: bool) -> Any:
         """One attempt. Any: urllib3's response, whose type has no stable name. None: it did not get through."""

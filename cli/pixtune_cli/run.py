@@ -9,6 +9,7 @@ from urllib.parse import quote
 import typer
 
 from pixtune_cli.display import facts, json_line, line, next_step, say, table
+from pixtune_cli.failures import Failure
 
 if TYPE_CHECKING:
     from pixtune_cli.client import Api
@@ -22,7 +23,17 @@ TimeLimit = Annotated[
 ]
 
 
-def _api(ctx: typer.Context) -> Api:
+def dataset_and_version(named: str) -> tuple[str, int | None]:
+    """`plants@3` as ("plants", 3), `plants` as ("plants", None). Raises Failure for another form."""
+    name, at, version = named.partition("@")
+    if at and not (version.isascii() and version.isdigit() and int(version) >= 1):
+        raise Failure(
+            f"{named} names no version.", "A version is a number.", f"{name}@1, as `pixtune data show` lists"
+        )
+    return name, int(version) if at else None
+
+
+def connected(ctx: typer.Context) -> Api:
     from pixtune_cli import target
     from pixtune_cli.client import Api
 
@@ -34,7 +45,13 @@ def _api(ctx: typer.Context) -> Api:
 @app.command()
 def start(
     ctx: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="What to train on: all it holds when its uploads have settled.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET[@V]",
+            help="What to train on: all it holds when its uploads have settled, or exactly its published version V.",
+        ),
+    ],
     provider: Annotated[
         str | None, typer.Option(help="Where; without it, the dataset's or the deployment's own.")
     ] = None,
@@ -45,6 +62,15 @@ def start(
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Train even though the same training was done before.")
+    ] = False,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, help="Refuse to train when the high estimate is above.")
+    ] = None,
+    approval_above: Annotated[
+        float | None, typer.Option(min=0, help="From this high estimate on, in US dollars, wait for approval.")
+    ] = None,
+    accept_retirement: Annotated[
+        bool, typer.Option("--accept-retirement", help="Train though the base model stops answering soon.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it to its end.")] = False,
     timeout: TimeLimit = None,
@@ -58,8 +84,10 @@ def start(
 
     from pixtune_cli import watching
 
+    name, version = dataset_and_version(dataset)
     asked = {
-        "dataset": dataset,
+        "dataset": name,
+        "version": version,
         "provider": provider,
         "base_model": base_model,
         "hyperparameters": {
@@ -69,8 +97,11 @@ def start(
         },
         "seed": seed,
         "again": again,
+        "max_usd": max_usd,
+        "approval_above_usd": approval_above,
+        "accept_retirement": accept_retirement,
     }
-    api = _api(ctx)
+    api = connected(ctx)
     answer, headers = api.call("POST", "/v1/runs", asked, {"Idempotency-Key": idempotency_key or str(uuid4())})
     run_id = answer["run_id"]
     if headers.get("idempotent-replayed") == "true":
@@ -92,7 +123,7 @@ def watch(ctx: typer.Context, run_id: RunId, timeout: TimeLimit = None, as_json:
     """Follow a run until it ends. Ctrl-C stops watching, never the run."""
     from pixtune_cli import watching
 
-    watching.follow(_api(ctx), run_id, as_json, timeout)
+    watching.follow(connected(ctx), run_id, as_json, timeout)
 
 
 @app.command()
@@ -100,7 +131,7 @@ def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
     """Everything known of a run: status, checkpoints and what happened when."""
     from pixtune_cli.watching import path_of
 
-    api = _api(ctx)
+    api = connected(ctx)
     path = path_of(run_id)
     run = api.get(path)
     checkpoints, events = api.get(f"{path}/checkpoints")["items"], api.get(f"{path}/events")["items"]
@@ -111,15 +142,15 @@ def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
         if checkpoints:
             line("")
             table(
-                ("step", "model", "loss", "score"),
+                ("step", "model", "loss", "score", "kept"),
                 [
-                    (point["step"], point["model_id"], _loss(point["metrics"]), _share(point["score"]))
+                    (point["step"], point["model_id"], _loss(point["metrics"]), _share(point["score"]), _kept(point))
                     for point in checkpoints
                 ],
             )
         if events:
             line("")
-            table(("at", "event", ""), [(event["at"], event["name"], event["text"]) for event in events])
+            table(("at", "level", "event", ""), [(e["at"], e["level"], e["name"], e["text"]) for e in events])
     next_step(*_next_of(run))
 
 
@@ -132,7 +163,7 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """Runs, newest first."""
-    api = _api(ctx)
+    api = connected(ctx)
     cursor: str | None = None
     rows: list[dict[str, Any]] = []
     while True:
@@ -168,7 +199,7 @@ def resume(
     """Take a failed run up again: it keeps its version, its uploaded files and its provider job."""
     from pixtune_cli import watching
 
-    api = _api(ctx)
+    api = connected(ctx)
     run, _ = api.call("POST", f"{watching.path_of(run_id)}/resume")
     if as_json:
         json_line(run)
@@ -193,10 +224,15 @@ def _shown(run: dict[str, Any]) -> dict[str, Any]:
         "base model": settings["base_model"],
         "hyperparameters": ", ".join(f"{name} {value}" for name, value in chosen.items()),
         "seed": settings["seed"],
+        "may cost": _cost(run),
+        "approval": _approval(run.get("approval") or {}),
+        "billed": _billed(run.get("reconciled") or {}),
         "requested": f"{run['requested_at']} by {run['door']}",
         "attempt": run["attempt"] if run["attempt"] > 1 else None,
         "provider job": run["provider_job_id"],
         "provider says": run["provider_status"],
+        "asked": run["asked"],
+        "stuck since": run["stuck_at"],
         "joined": run["joined"],
         "chosen step": run["chosen_step"],
         "model version": run["model_version"],
@@ -204,6 +240,29 @@ def _shown(run: dict[str, Any]) -> dict[str, Any]:
         "failed because": failure.get("cause"),
         "what to do": failure.get("fix"),
     }
+
+
+def _cost(run: dict[str, Any]) -> str | None:
+    """The estimate: dollars where prices are known, else tokens."""
+    estimate = run.get("estimate") or {}
+    if dollars := estimate.get("usd"):
+        return f"{dollars['low']:,.2f} to {dollars['high']:,.2f} USD (prices of {estimate['price_date']})"
+    tokens = estimate.get("tokens")
+    return f"{tokens['low']:,} to {tokens['high']:,} tokens; prices are not published" if tokens else None
+
+
+def _approval(approval: dict[str, Any]) -> str | None:
+    if not approval:
+        return None
+    why = f": {approval['why']}" if approval["why"] else ""
+    return "asked for" if approval["state"] == "asked" else f"{approval['state']} by {approval['by']}{why}"
+
+
+def _billed(bill: dict[str, Any]) -> str | None:
+    """The provider's own figure beside ours."""
+    if not bill:
+        return None
+    return f"{bill['billed']:,} tokens; {bill['estimated']:,} were estimated (ratio {bill['ratio']:.2f})"
 
 
 def _next_of(run: dict[str, Any]) -> tuple[str, ...]:
@@ -215,12 +274,20 @@ def _next_of(run: dict[str, Any]) -> tuple[str, ...]:
         return (f"pixtune run show {quote(run['joined'])}",)
     if run["status"] == "cancelled":
         return (f"pixtune run start {run['dataset']}",)
+    if run["stage"] == "AwaitApproval" and (run.get("approval") or {}).get("state") == "asked":
+        return (f"pixtune run approve {run['run_id']}", f"pixtune run deny {run['run_id']}")
     return (f"pixtune run watch {run['run_id']}",)
 
 
 def _loss(metrics: dict[str, float]) -> str:
     value = metrics.get("full_valid_loss", metrics.get("valid_loss", metrics.get("train_loss")))
     return "" if value is None else f"{value:.4f}"
+
+
+def _kept(point: dict[str, Any]) -> str:
+    if point["kept"] is None:
+        return ""
+    return f"{'kept' if point['kept'] else 'not kept'}: {point['kept_because']}"
 
 
 def _share(score: float | None) -> str:

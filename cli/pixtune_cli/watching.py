@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -81,10 +81,12 @@ def snapshots(
     started, wait = now(), pause
     before: Snapshot | None = None
     path = path_of(run_id)
+    curve: dict[int, dict[str, float]] = {}
     while True:
-        snapshot = Snapshot(
-            api.get(path), api.get(f"{path}/metrics")["items"], api.get(f"{path}/checkpoints")["items"]
-        )
+        run = api.get(path)
+        for point in api.get(f"{path}/metrics", after=_known(curve))["items"]:
+            curve[int(point["step"])] = point
+        snapshot = Snapshot(run, [curve[step] for step in sorted(curve)], api.get(f"{path}/checkpoints")["items"])
         yield snapshot
         if snapshot.status in _ENDED:
             return
@@ -96,6 +98,12 @@ def snapshots(
                 raise OutOfTime
             wait = min(wait, left)
         sleep(wait)
+
+
+def _known(curve: Iterable[int]) -> int | None:
+    """After which step to ask on: the newest point may still gain figures, so it is asked for once more."""
+    newest = max(curve, default=0)
+    return newest - 1 if newest > 0 else None
 
 
 def follow(api: Api, run_id: str, as_json: bool, timeout: float | None) -> None:

@@ -11,8 +11,8 @@ from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.evaluation.activation import activate_model
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -25,4 +25,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
     asked, limits = runs.get(event["run_id"]).settings, environment.limits
     provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits)
-    return asdict(activate_model(event["run_id"], event["step"], now=time.time(), runs=runs, provider=provider))
+    which = (event["run_id"], event["attempt"], event["step"])
+    return asdict(activate_model(*which, now=time.time(), runs=runs, provider=provider))

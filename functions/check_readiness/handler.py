@@ -1,4 +1,4 @@
-"""Lambda edge: a run with a version in; `ready`, or DatasetNotReady or ComplianceFailed with every problem, out."""
+"""Lambda edge: a run with a version in; whether a person has to approve of its costs, or every problem, out."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pixtune.aws.examples_table import in_threads
 from pixtune.aws.rekognition import predictor_of
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
+from pixtune.training.approval import permission
 from pixtune.training.readiness import check_readiness
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -32,7 +33,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     asked, limits = runs.get(event["run_id"]).settings, environment.limits
     provider = provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits)
     predictor = predictor_of(environment.skip_predictor, environment.artifacts_bucket)
-    today = datetime.now(UTC).date()
-    cost = check_readiness(event["run_id"], runs, artifacts, provider, limits, today, predictor, in_threads)
-    logger.info("ready", run_id=event["run_id"], estimate=cost.to_json())
-    return {"ready": True}
+    today, least = datetime.now(UTC).date(), environment.min_model_days
+    cost = check_readiness(event["run_id"], runs, artifacts, provider, limits, today, predictor, in_threads, least)
+    answer = permission(runs.get(event["run_id"]), environment.budget, environment.approval_timeout_seconds)
+    logger.info("ready", run_id=event["run_id"], estimate=cost.to_json(), **answer)
+    return {"ready": True, **answer}

@@ -12,8 +12,8 @@ from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.evaluation.judge import evaluate_checkpoint
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -11,9 +11,9 @@ from aws_lambda_powertools import Logger
 from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.launch import LaunchLimits, launch
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     answer = launch(
         event["run_id"],
         event["attempt"],
-        limits=LaunchLimits(window, environment.run_deadline_seconds, environment.monthly_budget),
+        limits=LaunchLimits(window, environment.run_deadline_seconds, environment.budget),
         clock=time.time,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         runs=runs,

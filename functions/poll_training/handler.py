@@ -13,9 +13,9 @@ from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.aws.workflow import StepFunctions
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.poll import poll
+from pixtune.wiring import provider_for
 
 logger = Logger(service="poll_training")
 environment = Environment(os.environ)
@@ -28,6 +28,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     turn = poll(
         **{name: event[name] for name in ("run_id", "attempt", "turn", "task_token")},
         now=time.time(),
+        queue_limit=environment.queue_limit_seconds,
         runs=runs,
         provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
         workflow=StepFunctions(clients.stepfunctions(), environment.state_machine_arn),

@@ -15,9 +15,9 @@ from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.evaluation.report import write_report
-from pixtune.providers.factory import provider_for
 from pixtune.registry.promotion import Registrar
 from pixtune.settings import Environment
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -10,12 +10,13 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from pixtune.aws import clients
+from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.failure import failed_of, record_failure
 from pixtune.training.run import Failure
+from pixtune.wiring import provider_for
 
 logger = Logger(service="record_failure")
 environment = Environment(os.environ)
@@ -31,6 +32,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         provider_of=lambda run: provider_for(
             run.settings.provider, run.settings.base_model, urls, secrets.read(), environment.limits
         ),
+        named=ModelsTable(clients.dynamodb(), environment.models_table).named,
     )
     answer = asdict(failure or Failure("nothing_failed", "The run has not failed, or is not known here."))
     logger.info("failure", failed=failed and asdict(failed), **answer)

@@ -9,8 +9,8 @@ from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.evaluation.activation import release_model
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from pixtune.keys import DATASET, READY_MARKER, is_junk
 from pixtune.training.order import TrainingWish
@@ -85,7 +85,8 @@ class HyperparametersBody(_Body):
 
 class RunBody(_Body):
     """provider, base_model: left out, the dataset's own, else the deployment's. again: train even though the same
-    training was done before."""
+    training was done before. version: train this published version and cut none. max_usd, approval_above_usd,
+    accept_retirement: as in training.run.Terms."""
 
     dataset: Dataset
     provider: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,31}$")
@@ -93,6 +94,10 @@ class RunBody(_Body):
     hyperparameters: HyperparametersBody = HyperparametersBody()
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     again: bool = False
+    version: int | None = Field(default=None, ge=1)
+    max_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    approval_above_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    accept_retirement: bool = False
 
     def wish(self) -> TrainingWish:
         return TrainingWish(
@@ -102,7 +107,29 @@ class RunBody(_Body):
             Hyperparameters(**self.hyperparameters.model_dump()),
             self.seed,
             self.again,
+            self.version,
+            self.max_usd,
+            self.approval_above_usd,
+            self.accept_retirement,
         )
+
+
+class EstimateBody(_Body):
+    """version: a published one; left out, the dataset as it is now. The others as in training.quote.Asked."""
+
+    dataset: Dataset
+    version: int | None = Field(default=None, ge=1)
+    provider: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    base_model: str | None = Field(default=None, min_length=1, max_length=256)
+    n_epochs: int | None = Field(default=None, ge=1, le=50)
+    detail: Annotated[str, StringConstraints(pattern="^(low|high)$")] | None = None
+    requests_per_day: float = Field(default=0, ge=0, le=1e9, allow_inf_nan=False)
+
+
+class DecisionBody(_Body):
+    """why: what is said with an approval or a denial."""
+
+    why: str = Field(default="", max_length=500)
 
 
 class MoveBody(_Body):
@@ -112,4 +139,14 @@ class MoveBody(_Body):
 
 
 class PromoteBody(MoveBody):
-    model_version: int = Field(ge=1)
+    """Either a model version, or a kept checkpoint of a run, which becomes one."""
+
+    model_version: int | None = Field(default=None, ge=1)
+    run_id: str | None = Field(default=None, min_length=1, max_length=100)
+    step: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> PromoteBody:
+        if (self.model_version is None) is (self.run_id is None) or (self.run_id is None) is not (self.step is None):
+            raise ValueError("must have either model_version, or run_id and step")
+        return self

@@ -16,6 +16,7 @@ from pixtune.keys import hashed
 from pixtune.training.order import Refusal, order_for
 from pixtune.training.request import request_training
 from pixtune.training.resume import resume
+from polled import polled
 from problems import Problem, invalid, not_found
 from reading import after_of, body_of, cursor_for, dataset_named, idempotency_key, limit_of, parameter, rfc3339
 
@@ -29,15 +30,28 @@ if TYPE_CHECKING:
     from pixtune.training.order import Defaults
     from pixtune.training.run import Run
 
-# What only the machinery needs; `task_token` would let its holder steer the execution.
-_INTERNAL = frozenset({"request_key", "fence", "intent_at", "turn", "task_token"})
-_TIMES = ("requested_at", "deadline_at", "ended_at")
+# What only the machinery needs; a token would let its holder steer the execution.
+_INTERNAL = frozenset(
+    {"request_key", "fence", "intent_at", "turn", "task_token", "observed_at", "heard_at", "untidy"}
+    | {"approval_token", "reserved_attempt"}
+)
+_TIMES = ("requested_at", "deadline_at", "ended_at", "waiting_since", "stuck_at")
 
 
 def shown(run: Run) -> dict[str, Any]:
     """A run as callers see it."""
     values = {name: value for name, value in run.to_json().items() if name not in _INTERNAL}
     return values | {name: rfc3339(values[name]) for name in _TIMES}
+
+
+def run_named(runs: RunsTable, run_id: str) -> Run:
+    """The run, or a problem that says there is none."""
+    try:
+        return runs.get(run_id)
+    except KeyError:
+        raise not_found(
+            "run_unknown", f"There is no run {run_id}. GET /v1/runs?dataset= lists a dataset's."
+        ) from None
 
 
 class RunRoutes:
@@ -59,9 +73,6 @@ class RunRoutes:
             ("POST", "/v1/runs", "request_run", self.request_run),
             ("GET", "/v1/runs", "list_runs", self.list_runs),
             ("GET", "/v1/runs/<run_id>", "get_run", self.get_run),
-            ("GET", "/v1/runs/<run_id>/events", "list_run_events", self.list_events),
-            ("GET", "/v1/runs/<run_id>/checkpoints", "list_run_checkpoints", self.list_checkpoints),
-            ("GET", "/v1/runs/<run_id>/metrics", "list_run_metrics", self.list_metrics),
             ("POST", "/v1/runs/<run_id>/resume", "resume_run", self.resume_run),
         ]
 
@@ -106,36 +117,15 @@ class RunRoutes:
         last = page[-1].run_id if len(page) == limit else None
         return {"items": [shown(run) for run in page], "next_cursor": cursor_for(last, "runs", dataset)}
 
-    def get_run(self, run_id: str) -> dict[str, Any]:
-        return shown(self._run(run_id))
-
-    def list_events(self, run_id: str) -> dict[str, Any]:
-        self._run(run_id)
-        events = self._runs.events(run_id)
-        return {"items": [{"at": rfc3339(event.at), "name": event.name, "text": event.text} for event in events]}
-
-    def list_checkpoints(self, run_id: str) -> dict[str, Any]:
-        self._run(run_id)
-        return {"items": [checkpoint.to_json() for checkpoint in self._runs.checkpoints(run_id)]}
-
-    def list_metrics(self, run_id: str) -> dict[str, Any]:
-        self._run(run_id)
-        return {"items": [dict(point) for point in self._runs.metrics(run_id)]}
+    def get_run(self, run_id: str) -> Response[str]:
+        return polled(self._app.current_event, shown(run_named(self._runs, run_id)))
 
     def resume_run(self, run_id: str) -> Response[str]:
         """202 with the run in its next attempt; a run that is live already is answered as it is."""
-        self._run(run_id)
+        run_named(self._runs, run_id)
         try:
             run = resume(run_id, now=time.time(), runs=self._runs, workflow=self._workflow)
         except RunNotResumable as refusal:
             raise Problem(HTTPStatus.CONFLICT, "run_not_resumable", str(refusal)) from None
         headers = {"Location": f"/v1/runs/{run_id}"}
         return Response(HTTPStatus.ACCEPTED.value, "application/json", json.dumps(shown(run)), headers)
-
-    def _run(self, run_id: str) -> Run:
-        try:
-            return self._runs.get(run_id)
-        except KeyError:
-            raise not_found(
-                "run_unknown", f"There is no run {run_id}. GET /v1/runs?dataset= lists a dataset's."
-            ) from None

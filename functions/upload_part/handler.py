@@ -9,9 +9,9 @@ from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
-from pixtune.providers.factory import provider_for
 from pixtune.settings import Environment
 from pixtune.training.files import upload_part
+from pixtune.wiring import provider_for
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

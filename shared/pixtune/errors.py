@@ -11,7 +11,9 @@ PixtuneError
 ├── BusRefused            the event bus took only a part of a batch
 ├── FenceLost             another attempt of the same run has taken over
 ├── RunEnded              the run has ended already: what comes now changes nothing
+├── ApprovalNotAwaited    the run does not wait for approval, or was decided about otherwise
 ├── RunNotResumable       the run succeeded or joined another: there is nothing to resume
+├── RunNotPausable        the run has no job that can be paused, or its provider pauses none
 ├── RequestConflict       a request's key came again with another body
 ├── RunFault              a training run cannot go on; carries what to do
 │   ├── UploadsNotSettled     the deadline passed with uploads that have no verdict
@@ -20,7 +22,9 @@ PixtuneError
 │   ├── DatasetEmpty          no example is ready
 │   ├── ProviderRefused       the provider answered with a terminal refusal
 │   │   └── UploadGone            an upload in parts takes no more of them: expired, cancelled or completed
-│   ├── BudgetExceeded        the month's budget has not enough left for this training
+│   ├── BudgetExceeded        the training may cost more than its run, or what is left of its month, allows
+│   ├── TooManyJobs           as many provider jobs run as the deployment allows
+│   ├── ApprovalDenied        nobody approved of paying for it
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
 ├── LimitsRefused         a deployment's own limits table is wrong
@@ -77,8 +81,16 @@ class RunEnded(PixtuneError):
     """The run has ended: its status is final until it is resumed."""
 
 
+class ApprovalNotAwaited(PixtuneError):
+    """There is nothing to approve or deny."""
+
+
 class RunNotResumable(PixtuneError):
     """The run did not fail."""
+
+
+class RunNotPausable(PixtuneError):
+    """The run's job cannot be paused or let go on; the message says why."""
 
 
 class RequestConflict(PixtuneError):
@@ -124,6 +136,14 @@ class UploadGone(ProviderRefused):
 
 class BudgetExceeded(RunFault):
     code = "budget_exceeded"
+
+
+class TooManyJobs(RunFault):
+    code = "too_many_jobs"
+
+
+class ApprovalDenied(RunFault):
+    code = "approval_denied"
 
 
 class ProviderJobEnded(RunFault):

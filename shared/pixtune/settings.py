@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixtune.providers.limits import Limits
+    from pixtune.training.budget import Budget
 
 
 class MissingSetting(LookupError):
@@ -104,6 +105,11 @@ class Environment:
         return self._get("SKIP_PREDICTOR")
 
     @property
+    def read_object_tags(self) -> bool:
+        """Whether an image's tags are labels."""
+        return self._get("READ_OBJECT_TAGS") == "true"
+
+    @property
     def poll_min_seconds(self) -> int:
         return int(self._get("POLL_MIN_SECONDS"))
 
@@ -127,7 +133,38 @@ class Environment:
         return int(self._get("RUN_DEADLINE_SECONDS"))
 
     @property
-    def monthly_budget(self) -> float | None:
-        """US dollars that trainings may reserve in a month; None for no limit."""
-        value = self._get("MONTHLY_BUDGET_USD")
+    def queue_limit_seconds(self) -> int:
+        """How long a provider job may wait in the provider's queue before it is called stuck."""
+        return int(self._get("QUEUE_LIMIT_SECONDS"))
+
+    @property
+    def budget(self) -> Budget:
+        """What trainings may cost in this deployment; an empty variable is no limit."""
+        from pixtune.training.budget import Budget
+
+        live_jobs = self._limit("MAX_LIVE_JOBS")
+        return Budget(
+            per_run=self._limit("MAX_RUN_USD"),
+            per_month=self._limit("MONTHLY_BUDGET_USD"),
+            live_jobs=None if live_jobs is None else int(live_jobs),
+            approval_from=self._limit("APPROVAL_ABOVE_USD"),
+        )
+
+    def _limit(self, name: str) -> float | None:
+        value = self._get(name)
         return float(value) if value else None
+
+    @property
+    def min_model_days(self) -> int:
+        """How many days a model has to answer to be worth training."""
+        return int(self._get("MIN_MODEL_DAYS"))
+
+    @property
+    def retirement_warning_days(self) -> int:
+        """How many days ahead of a base model's end the names on it are warned about."""
+        return int(self._get("RETIREMENT_WARNING_DAYS"))
+
+    @property
+    def approval_timeout_seconds(self) -> int:
+        """How long a run waits for approval before that counts as denied."""
+        return int(self._get("APPROVAL_TIMEOUT_SECONDS"))

@@ -40,10 +40,11 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
 
 
 def statements(role: str) -> list[dict[str, Any]]:
-    """All inline policy statements of a role."""
+    """All policy statements of a role: its own, and those of policies that name it (whatever their condition)."""
+    attached = [policy for policy in resources("AWS::IAM::Policy").values() if {"Ref": role} in policy["Roles"]]
     return [
         statement
-        for policy in resources("AWS::IAM::Role")[role].get("Policies", [])
+        for policy in [*resources("AWS::IAM::Role")[role].get("Policies", []), *attached]
         for statement in policy["PolicyDocument"]["Statement"]
     ]
 

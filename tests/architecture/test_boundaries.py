@@ -35,6 +35,11 @@ def test_only_handlers_read_the_environment() -> None:
     assert readers == {"shared/pixtune/images/sandbox.py"}
 
 
+def test_functions_take_providers_from_where_aws_is_wired_in() -> None:
+    for path, tree in _sources("functions"):
+        assert "pixtune.providers.factory" not in _imports(tree), f"{path} would have no Bedrock: use pixtune.wiring"
+
+
 def test_functions_never_import_each_other() -> None:
     for path, tree in _sources("functions"):
         own = f"functions.{path.parts[1]}"

@@ -22,6 +22,9 @@ UNSCOPED = {
     "logs:PutResourcePolicy",
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
+    "rekognition:DetectFaces",
+    "rekognition:DetectLabels",
+    "bedrock:ListModelCustomizationJobs",
 }
 
 
@@ -73,6 +76,7 @@ def test_the_function_that_decodes_untrusted_bytes_can_reach_no_table_no_secret_
     actions = {action for statement in statements("ConvertImageRole") for action in as_list(statement["Action"])}
     assert actions == {
         "s3:GetObjectVersion",
+        "s3:GetObjectVersionTagging",  # where ReadObjectTags says so: S3 then tells that an object has tags
         "s3:ListBucket",
         "s3:ListBucketVersions",
         "s3:GetObject",
@@ -81,6 +85,29 @@ def test_the_function_that_decodes_untrusted_bytes_can_reach_no_table_no_secret_
     }
     sends = [statement for statement in statements("ConvertImageRole") if statement["Action"] == "sqs:SendMessage"]
     assert [statement["Resource"] for statement in sends] == [{"Fn::GetAtt": ["ImageFactsQueue", "Arn"]}]
+
+
+def test_the_reader_of_annotations_may_store_pictures_it_found_inside_them_and_nothing_else() -> None:
+    stores = [statement for statement in statements("ReadAnnotationsRole") if statement["Action"] == "s3:PutObject"]
+    assert [statement["Resource"] for statement in stores] == [{"Fn::Sub": "${ArtifactsBucket.Arn}/inline/*"}]
+    reads = [statement for statement in statements("ConvertImageRole") if statement["Action"] == "s3:GetObject"]
+    assert {"Fn::Sub": "${ArtifactsBucket.Arn}/inline/*"} in as_list(reads[0]["Resource"])
+
+
+def test_tags_are_read_only_where_a_parameter_says_so_and_by_those_two_functions() -> None:
+    assert source()["Parameters"]["ReadObjectTags"]["Default"] == "false"
+    policy = source()["Resources"]["ObjectTagsRead"]
+    assert policy["Condition"] == "ReadsObjectTags"
+    assert policy["Properties"]["Roles"] == [{"Ref": "ConvertImageRole"}, {"Ref": "ReadAnnotationsRole"}]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "s3:GetObjectVersionTagging"
+    readers = [
+        role
+        for role in resources("AWS::IAM::Role")
+        for one in statements(role)
+        if "s3:GetObjectVersionTagging" in as_list(one["Action"])
+    ]
+    assert sorted(readers) == ["ConvertImageRole", "ReadAnnotationsRole"]
 
 
 def test_no_function_may_write_to_the_bucket_whose_events_start_functions_but_the_one_that_signs_uploads() -> None:
@@ -156,6 +183,104 @@ def test_the_secret_is_named_by_its_arn_attribute() -> None:
         "PROVIDER_SECRET_ARN"
     ]
     assert variable == {"Fn::GetAtt": ["ProviderSecret", "Id"]}
+
+
+# --------------------------------------------------------------------------- Bedrock
+
+# Per function, of Bedrock what it does and no more.
+BEDROCK = {
+    "CheckReadiness": {"GetCustomModel", "GetFoundationModel"},
+    "ServeApi": {"GetCustomModel", "GetFoundationModel"},
+    "LaunchTraining": {
+        "CreateModelCustomizationJob",
+        "GetModelCustomizationJob",
+        "ListModelCustomizationJobs",
+        "ListTagsForResource",
+        "TagResource",
+    },
+    "PollTraining": {"GetModelCustomizationJob"},
+    "RecordCheckpoints": {"GetModelCustomizationJob"},
+    "RecordFailure": {
+        "DeleteCustomModelDeployment",
+        "GetModelCustomizationJob",
+        "ListModelCustomizationJobs",
+        "ListTagsForResource",
+        "StopModelCustomizationJob",
+    },
+    "SweepRuns": {
+        "DeleteCustomModelDeployment",
+        "GetModelCustomizationJob",
+        "ListModelCustomizationJobs",
+        "ListTagsForResource",
+        "StopModelCustomizationJob",
+    },
+    "ActivateModel": {"CreateCustomModelDeployment", "GetCustomModelDeployment", "TagResource"},
+    "EvaluateCheckpoint": {"GetCustomModelDeployment", "InvokeModel"},
+    "ReleaseModel": {"DeleteCustomModelDeployment"},
+    "PromoteModel": {"DeleteCustomModelDeployment", "GetCustomModelDeployment", "InvokeModel"},
+}
+
+
+def test_a_function_may_do_of_bedrock_what_it_does_and_no_more() -> None:
+    found: dict[str, set[str]] = {}
+    for role in resources("AWS::IAM::Role"):
+        for statement in statements(role):
+            for action in as_list(statement["Action"]):
+                if action.startswith("bedrock:"):
+                    found.setdefault(role.removesuffix("Role"), set()).add(action.removeprefix("bedrock:"))
+    assert found == BEDROCK
+
+
+def test_one_function_may_pass_a_role_and_that_is_the_one_bedrock_reads_our_files_in() -> None:
+    passing = [
+        (role, statement)
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "iam:PassRole" in as_list(statement["Action"])
+    ]
+    ((role, statement),) = passing
+    assert role == "LaunchTrainingRole"
+    assert statement["Action"] == "iam:PassRole"
+    assert statement["Resource"] == {"Fn::GetAtt": ["BedrockRole", "Arn"]}
+    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}}
+
+
+def test_bedrock_assumes_its_role_for_jobs_of_this_account_and_writes_nothing_but_their_results() -> None:
+    (trust,) = resources("AWS::IAM::Role")["BedrockRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "bedrock.amazonaws.com"}
+    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    assert trust["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"].endswith(":model-customization-job/*")
+    written = [
+        statement["Resource"]
+        for statement in statements("BedrockRole")
+        if "s3:PutObject" in as_list(statement["Action"])
+    ]
+    assert written == [{"Fn::Sub": "${ArtifactsBucket.Arn}/bedrock/*"}]
+
+
+def test_only_training_files_can_be_deleted_and_only_where_a_run_is_tidied_up() -> None:
+    deleting = {
+        (role, json.dumps(statement["Resource"]))
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "s3:DeleteObject" in as_list(statement["Action"])
+        and "ArtifactsBucket" in json.dumps(statement["Resource"])
+    }
+    where = json.dumps({"Fn::Sub": "${ArtifactsBucket.Arn}/training/*"})
+    assert deleting == {("RecordFailureRole", where), ("SweepRunsRole", where)}
+
+
+def test_all_that_bedrock_needs_is_there_only_where_the_deployment_trains_on_it() -> None:
+    for name, resource in expanded()["Resources"].items():
+        if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::Role") and name.startswith("Bedrock"):
+            assert resource["Condition"] == "TrainsOnBedrock", name
+
+
+def test_job_events_of_bedrock_wake_a_function_that_can_reach_no_provider() -> None:
+    rule = resources("AWS::Events::Rule")["ReceiveJobEventBedrockJobChanged"]["EventPattern"]
+    assert (rule["source"], rule["detail-type"]) == (["aws.bedrock"], ["Model Customization Job State Change"])
+    actions = {action for statement in statements("ReceiveJobEventRole") for action in as_list(statement["Action"])}
+    assert not [action for action in actions if action.split(":")[0] not in ("dynamodb", "states")]
 
 
 # --------------------------------------------------------------------------- routes

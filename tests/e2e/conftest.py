@@ -10,6 +10,16 @@ from tests.e2e.service import Service
 
 from pixtune_local.cloud import stack
 
+# A file larger than this goes in parts, as one of more than 64 MB does elsewhere.
+PART_BYTES = 1_000_000
+LIMITS = f"""
+[[model]]
+provider = "local"
+base_model = "local-vision-1"
+part_bytes = {PART_BYTES}
+read = 2026-11-23
+"""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,5 +38,5 @@ def checkout(root: Path) -> Path:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     root = checkout(tmp_path_factory.mktemp("checkout"))
-    with stack.running(root) as info:
+    with stack.running(root, parameters={"ProviderLimits": LIMITS}) as info:
         yield Service(root, info)

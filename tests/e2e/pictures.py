@@ -34,3 +34,12 @@ def lit(number: int, answer: str) -> bytes:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=88)
     return file.getvalue()
+
+
+def noisy(number: int) -> bytes:
+    """A JPEG of about 0.2 MB, of which no conversion makes much less."""
+    rng = random.Random(number)
+    image = Image.frombytes("RGB", (400, 300), rng.randbytes(400 * 300 * 3))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95)
+    return file.getvalue()

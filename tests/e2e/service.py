@@ -168,6 +168,15 @@ class Service:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
 
+    def content(self, file_id: str) -> bytes:
+        """A file as the provider has it."""
+        request = urllib.request.Request(
+            f"{self.info.provider_url}/v1/files/{file_id}/content", headers={"Authorization": f"Bearer {DEFAULT_KEY}"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            body: bytes = answer.read()
+            return body
+
     def jobs(self) -> list[dict[str, Any]]:
         """Every fine-tuning job the provider knows."""
         found: list[dict[str, Any]] = self.provider("GET", "/v1/fine_tuning/jobs?limit=100")["data"]

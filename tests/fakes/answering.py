@@ -12,7 +12,7 @@ from tests.fakes.no_files import NoFiles
 from pixtune.errors import ProviderRefused
 from pixtune.examples.rows import Row
 from pixtune.providers.chat_rows import question_and_answer
-from pixtune.providers.port import Activation, JobRequest, JobView, ProviderCheckpoint, ReadImage, Reply
+from pixtune.providers.port import Activation, JobRequest, JobView, Progress, ProviderCheckpoint, ReadImage, Reply
 
 Says = Callable[[Row], str]
 
@@ -29,6 +29,7 @@ class AnsweringProvider(NoFiles):
     models: dict[str, Says] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     active: dict[str, Activation] = field(default_factory=dict)
     retiring: dict[str, date] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -54,6 +55,9 @@ class AnsweringProvider(NoFiles):
     def release(self, model_id: str) -> None:
         self.released.append(model_id)
 
+    def delete_model(self, model_id: str) -> None:
+        self.removed.append(model_id)
+
     def render(self, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
         raise NotImplementedError
 
@@ -70,6 +74,15 @@ class AnsweringProvider(NoFiles):
         raise NotImplementedError
 
     def cancel(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def pause(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def resume(self, job_id: str) -> JobView:
+        raise NotImplementedError
+
+    def progress(self, job_id: str, since: float) -> Progress:
         raise NotImplementedError
 
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:

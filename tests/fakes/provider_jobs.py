@@ -11,9 +11,11 @@ from tests.fakes.no_files import NoFiles
 from pixtune.examples.rows import Row
 from pixtune.providers.port import (
     Activation,
+    JobMessage,
     JobRequest,
     JobState,
     JobView,
+    Progress,
     ProviderCheckpoint,
     ReadImage,
     Reply,
@@ -22,7 +24,10 @@ from pixtune.providers.port import (
 
 @dataclass
 class FakeProvider(NoFiles):
-    """`providers.port.TrainingProvider` whose jobs are in `jobs`. refusing: raised by every call, when set."""
+    """`providers.port.TrainingProvider` whose jobs are in `jobs`. refusing: raised by every call, when set.
+
+    deploys: whether a model bills from `activate` to `release`; those that do are in `deployed`.
+    """
 
     jobs: dict[str, JobView] = field(default_factory=dict)
     clock: Callable[[], float] = lambda: 0.0
@@ -31,6 +36,11 @@ class FakeProvider(NoFiles):
     cancelled: list[str] = field(default_factory=list)
     points: list[Mapping[str, float]] = field(default_factory=list)
     saved: list[ProviderCheckpoint] = field(default_factory=list)
+    messages: list[JobMessage] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
+    deployed: set[str] = field(default_factory=set)
+    deploys: bool = False
+    removed: list[str] = field(default_factory=list)
 
     def _answer(self) -> None:
         if self.refusing:
@@ -69,6 +79,20 @@ class FakeProvider(NoFiles):
         self.set(job_id, JobState.CANCELLED)
         return self.jobs[job_id]
 
+    def pause(self, job_id: str) -> JobView:
+        self._answer()
+        self.set(job_id, JobState.PAUSED)
+        return self.jobs[job_id]
+
+    def resume(self, job_id: str) -> JobView:
+        self._answer()
+        self.set(job_id, JobState.QUEUED)
+        return self.jobs[job_id]
+
+    def progress(self, job_id: str, since: float) -> Progress:
+        self._answer()
+        return Progress(self.points, [message for message in self.messages if message.at >= since])
+
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
         self._answer()
         return self.points
@@ -83,11 +107,23 @@ class FakeProvider(NoFiles):
     def retires_on(self, model_id: str) -> date | None:
         return None
 
+    def delete_file(self, file_id: str) -> None:
+        self._answer()
+        self.files.discard(file_id)
+
     def activate(self, model_id: str) -> Activation:
-        raise NotImplementedError
+        self._answer()
+        if self.deploys:
+            self.deployed.add(model_id)
+        return Activation(True)
 
     def release(self, model_id: str) -> None:
-        raise NotImplementedError
+        self._answer()
+        self.deployed.discard(model_id)
+
+    def delete_model(self, model_id: str) -> None:
+        self._answer()
+        self.removed.append(model_id)
 
     def answer(
         self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage

@@ -28,7 +28,7 @@ from pixtune.training.ports import Requests, TrainingRuns, Workflow
 from pixtune.training.request import Requested, TrainingOrder, request_training
 from pixtune.training.resume import resume
 from pixtune.training.run import Run, RunStatus, TrainingSettings
-from pixtune.training.sweep import cancel_strays, start_unstarted
+from pixtune.training.sweep import cancel_strays, start_unstarted, tidy_up
 
 WINDOW = 60.0
 LATE, LAG = 30.0, 20.0  # a create arrives, and a list shows it, within these seconds: together inside the window
@@ -93,6 +93,8 @@ class LaggingProvider(FakeProvider):
 
     def launch(self, request: JobRequest) -> JobView:
         self.launches.append(request)
+        if request.training_file not in self.files:
+            raise ProviderRefused("400 invalid training_file")
         fate = self._world.dice.random() if self._world.faulty else 1.0
         if fate < 0.10:  # never arrives
             raise ProviderUnavailable("lost")
@@ -257,9 +259,13 @@ class World:
                     self.sleep(5)
 
     def _publish(self, run_id: str) -> None:
-        if self.runs.get(run_id).version is None:
-            files = {"training": "file"}
-            self.runs.update(run_id, {"version": 1, "version_digest": "digest", "files": files})
+        """Version and training file are those of all runs here: the content is the same."""
+        run = self.runs.get(run_id)
+        if run.version is None:
+            self.runs.update(run_id, {"version": 1, "version_digest": "digest"})
+        if not run.files:
+            self.jobs.files.add("file")
+            self.runs.update(run_id, {"files": {"training": "file"}})
 
     def _launch(self, run_id: str, attempt: int) -> Launch:
         return launch(
@@ -278,13 +284,13 @@ class World:
         job_id = self.store.get(run_id).provider_job_id
         if job_id is None:  # resumed meanwhile: another execution watches it
             return
-        if fate < 0.2 and not self.jobs.jobs[job_id].state.ended:
-            self.jobs.set(job_id, JobState.FAILED)
+        if not self.jobs.jobs[job_id].state.ended:
+            self.jobs.set(job_id, JobState.FAILED if fate < 0.2 else JobState.SUCCEEDED)
         if fate < 0.4 or self.jobs.jobs[job_id].state in (JobState.FAILED, JobState.CANCELLED):
             raise ProviderJobEnded("the job or a later step failed")
 
     def _record(self, failed: Failed) -> None:
-        record_failure(failed, now=self.now, runs=self.runs, provider_of=lambda _: self.provider)
+        record_failure(failed, now=self.now, runs=self.runs, provider_of=lambda _: self.provider, named=lambda _: ())
 
     def ask(self, key: str) -> None:
         """A request, delivered again until it was answered, and sometimes once more."""
@@ -333,6 +339,7 @@ class World:
 
     def _sweep(self) -> None:
         start_unstarted(now=self.now, runs=self.runs, workflow=self.workflow)
+        tidy_up(now=self.now, runs=self.runs, provider_of=lambda _: self.provider, named=lambda _: ())
         try:
             cancel_strays(now=self.now, window=WINDOW, runs=self.runs, provider=self.provider)
         except ProviderUnavailable:

@@ -43,6 +43,10 @@ class World:
         listed = boto3.client("stepfunctions").list_executions(stateMachineArn=MACHINE)
         return [execution["name"] for execution in listed["executions"]]
 
+    def status_of(self, name: str) -> str:
+        arn = MACHINE.replace(":stateMachine:", ":execution:") + f":{name}"
+        return str(boto3.client("stepfunctions").describe_execution(executionArn=arn)["status"])
+
 
 @contextmanager
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
@@ -59,6 +63,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "MODELS_TABLE": "models",
         "STATE_MACHINE_ARN": MACHINE,
         "DEFAULT_PROVIDER": "local",
+        "PROVIDER_URLS": '{"local": "http://127.0.0.1:9", "openai": "http://127.0.0.1:9"}',
     }.items():
         monkeypatch.setenv(name, value)
     made = (clients.s3, clients.dynamodb, clients.stepfunctions)

@@ -17,7 +17,7 @@ from tests.fakes.versions import row
 from tests.integration.http_api import Answer
 from tests.integration.served_api import World, served
 
-from pixtune.annotations.read import read_metadata
+from pixtune.annotations import object_labels
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
 from pixtune.compliance.gate import Judges, judge
@@ -83,7 +83,7 @@ def test_whatever_the_words_the_reader_of_metadata_finds_them_again(said: str, a
     fields = api("POST", "/v1/datasets/cats/uploads", body).body["fields"]
     stored = {name.removeprefix("x-amz-meta-"): text for name, text in fields.items() if "x-amz-meta" in name}
     assert all(text.isascii() and text.isprintable() for text in stored.values())
-    (row,) = read_metadata("cats/a.jpg", stored).rows
+    (row,) = object_labels.read("cats/a.jpg", stored, {}).rows
     assert row.annotation.turns[-1].parts[0].text == said
 
 
@@ -345,7 +345,12 @@ def test_events_checkpoints_and_metrics_of_a_run_are_lists(api: World) -> None:
     assert api("GET", f"{path}/checkpoints").body["items"][0]["score"] == 0.75
     assert api("GET", f"{path}/metrics").body["items"] == [{"step": 1, "train_loss": 2.5}]
     (event,) = api("GET", f"{path}/events").body["items"]
-    assert event == {"at": "2027-01-15T08:00:00.250Z", "name": "job-created", "text": "The provider has it."}
+    assert event == {
+        "at": "2027-01-15T08:00:00.250Z",
+        "level": "info",
+        "name": "job-created",
+        "text": "The provider has it.",
+    }
     for below in ("", "/events", "/checkpoints", "/metrics"):
         assert_problem(api("GET", f"/v1/runs/run_nobody{below}"), 404, "run_unknown")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import boto3
 import pytest
 from tests.integration.http_api import request
+from tests.integration.ready_examples import store_examples
 from tests.integration.served_api import World, served
 from typer.testing import CliRunner
 
@@ -23,6 +24,8 @@ from pixtune.examples.items import UploadItem
 from pixtune.examples.ports import Write
 from pixtune.keys import NO_DATASET
 from pixtune.registry.models import ModelVersion
+from pixtune.training.approval import Approval
+from pixtune.training.run import Terms
 from pixtune.verdicts import Code, rejected
 from pixtune_cli.app import app
 from pixtune_cli.client import Api
@@ -144,6 +147,48 @@ def test_a_run_starts_with_its_id_on_stdout_and_the_next_command_on_stderr(
     )
 
 
+def test_a_run_may_name_a_version_and_terms(pixtune: Callable[..., Ended], gateway: Gateway) -> None:
+    ended = pixtune("run", "start", "cats@3", "--max-usd", "5", "--approval-above", "2.5", "--accept-retirement")
+    settings = gateway.world.runs.get(ended.out.strip()).settings
+    assert (settings.version, settings.terms) == (3, Terms(5.0, 2.5, True))
+    refused = pixtune("run", "start", "cats@latest")
+    assert (refused.code, refused.out) == (Exit.USAGE, "")
+
+
+def test_a_waiting_run_is_shown_with_its_costs_and_approved_or_denied(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    run_id = pixtune("run", "start", "cats").out.strip()
+    asked = asdict(Approval("asked", "d", 7.5, attempt=1, asked_at=1.0))
+    estimate = {"usd": {"low": 1.0, "mid": 4.0, "high": 7.5}, "price_date": "2026-11-22"}
+    changes = {"version": 1, "stage": "AwaitApproval", "approval": asked, "approval_token": "t" * 20}
+    gateway.world.runs.update(run_id, changes | {"estimate": estimate})
+    shown = pixtune("run", "show", run_id)
+    assert "1.00 to 7.50 USD (prices of 2026-11-22)" in shown.out
+    assert f"pixtune run approve {run_id}" in shown.err
+    ended = pixtune("run", "approve", run_id, "--why", "worth it")
+    assert (ended.code, ended.out) == (0, f"{run_id}  approved up to 7.50 USD\n")
+    assert "worth it" in pixtune("run", "show", run_id).out
+    too_late = pixtune("run", "deny", run_id)
+    assert too_late.code == Exit.USAGE
+    assert "was approved by" in too_late.err
+
+
+def test_costs_are_shown_by_detail_with_what_saves_and_refusals_say_why(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    store_examples(gateway.world, *range(20))
+    ended = pixtune("cost", "cats", "--provider", "openai", "--epochs", "3", "--traffic", "3000/month")
+    assert ended.code == 0, ended.err
+    for said in ("as it is now (20 train)", "gpt-4o-2024-08-06", "high (asked)", "detail low", "epochs 2", "USD"):
+        assert said in ended.out
+    assert "pixtune run start cats --provider openai" in ended.err
+    as_json = json.loads(pixtune("cost", "cats", "--provider", "openai", "--json").out)
+    assert as_json["offer"]["inference"]["requests_per_month"] == 30_000
+    assert pixtune("cost", "cats", "--traffic", "much").code == Exit.USAGE
+    assert pixtune("cost", "dogs").code == Exit.USAGE
+
+
 def test_every_request_is_signed_for_the_api_with_the_local_stack_s_own_keys(
     pixtune: Callable[..., Ended], gateway: Gateway
 ) -> None:
@@ -185,6 +230,25 @@ def test_runs_are_shown_listed_and_resumed(pixtune: Callable[..., Ended], gatewa
     assert "Add images." in watched.err
     assert pixtune("run", "resume", run_id).out == f"{run_id}  attempt 2\n"
     assert pixtune("run", "ls", "--json").out.count(run_id) == 1
+
+
+def test_a_curve_is_shown_and_a_run_held_up_let_go_on_and_called_off(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    run_id = pixtune("run", "start", "cats").out.strip()
+    assert "no metrics yet" in pixtune("run", "metrics", run_id).err
+    gateway.world.runs.put_metrics(run_id, [{"step": 1, "train_loss": 2.5}, {"step": 2, "train_loss": 0.5}])
+    assert pixtune("run", "metrics", run_id).out == "1\t2.5000\n2\t0.5000\n"
+    assert json.loads(pixtune("run", "metrics", run_id, "--json").out.splitlines()[1]) == {
+        "step": 2,
+        "train_loss": 0.5,
+    }
+    refused = pixtune("run", "pause", run_id)
+    assert (refused.code, "no provider job yet" in refused.err) == (Exit.USAGE, True)
+    going = {"status": "running", "stage": "PollTraining", "provider_job_id": "j", "provider_status": "running"}
+    gateway.world.runs.update(run_id, going)
+    for verb in ("pause", "unpause", "cancel"):
+        assert f"{verb} asked for; now running" in pixtune("run", verb, run_id).out
 
 
 def test_an_unknown_run_is_a_usage_error_with_the_request_s_id(pixtune: Callable[..., Ended]) -> None:
@@ -247,6 +311,9 @@ def test_an_alias_is_promoted_and_rolled_back(pixtune: Callable[..., Ended], gat
     for run in ("run_1", "run_2"):
         gateway.world.models.register(replace(MODEL, run_id=run, model_id=f"ft:{run}"))
     assert pixtune("model", "rollback", "cats").code == Exit.USAGE
+    assert pixtune("model", "promote", "cats", "run_1@x").code == Exit.USAGE
+    unknown = pixtune("model", "promote", "cats", "run_9@20")
+    assert (unknown.code, "run_unknown" in unknown.err) == (Exit.USAGE, True)
     assert pixtune("model", "promote", "cats", "1").out == "champion -> model version 1 (ft:run_1)\n"
     assert json.loads(pixtune("model", "promote", "cats", "2", "--json").out)["previous"] == 1
     assert pixtune("model", "rollback", "cats").out == "champion -> model version 1 (ft:run_1)\n"
@@ -348,3 +415,90 @@ def test_a_bucket_that_is_not_there_is_no_bug_of_ours(pixtune: Callable[..., End
     assert ended.code == Exit.USAGE
     assert "127.0.0.1:9" in ended.err
     assert "bug" not in ended.err
+
+
+def test_providers_are_listed_and_every_figure_is_shown_with_its_source(
+    pixtune: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROVIDER_URLS", '{"openai": "https://api.openai.com/v1", "local": ""}')
+    listed = pixtune("provider", "ls").out.splitlines()
+    assert "openai\tgpt-4o-2024-08-06\there\t2027-01-06\t2027-01-14" in listed
+    assert "local\tlocal-vision-1\tnot in this stack\tnot announced\tnot announced" in listed
+    assert "together\tQwen/Qwen3-VL-8B-Instruct\trows only\tnot announced\tnot announced" in listed
+    figures = pixtune("provider", "limits", "azure/gpt-4.1-2025-04-14").out
+    assert "images_per_row\t64\t2026-07-31\t\thttps://github.com/MicrosoftDocs" in figures
+    assert "prices\tnot stated" in figures
+    spec = json.loads(pixtune("provider", "limits", "together", "--json").out)
+    assert spec["base_model"] == "Qwen/Qwen3-VL-8B-Instruct"
+    assert pixtune("provider", "limits", "nobody").code == Exit.USAGE
+
+
+def test_a_table_of_ones_own_is_checked_and_shown_without_a_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[[model]]\nprovider = "azure"\nbase_model = "gpt-4.1-2025-04-14"\nread = 2026-11-20\nmin_rows = 20\n'
+    )
+    command = ["provider", "limits", "azure/gpt-4.1-2025-04-14"]
+    shown = CliRunner().invoke(app, command, env={"PIXTUNE_LIMITS": str(own)})
+    assert "min_rows\t20\t2026-11-20\t\tuser" in shown.stdout
+    assert "azure\tgpt-4.1-2025-04-14\t" in CliRunner().invoke(app, ["provider", "ls", "--limits", str(own)]).stdout
+    own.write_text(own.read_text().replace("= 20\n", '= "many"\n'))
+    wrong = CliRunner().invoke(app, [*command, "--limits", str(own)])
+    assert wrong.exit_code == Exit.USAGE
+    assert "azure/gpt-4.1-2025-04-14: min_rows: Input should be a valid integer" in wrong.stderr
+
+
+def test_a_version_is_linted_for_one_provider_or_compared_for_all(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    about = {"dataset": "cats", "version": 3, "provider": "bedrock", "base_model": "nova", "title": "Nova"}
+    about |= {"adapter": True, "available": True, "notes": ["Known before it is paid for."]}
+    problem = {
+        "where": "train line 1 (ex_1)",
+        "path": "text",
+        "found": "'User:'",
+        "expected": "other",
+        "fix": "Reword.",
+    }
+    mended = [{"code": "images_moved", "detail": "Images are named by S3 URI.", "rows": 1200, "example_id": "ex_1"}]
+    bad = about | {"total": 2, "items": [problem], "mended": mended}
+    gateway.instead = [(200, bad | {"next_cursor": "c"}), (200, bad | {"next_cursor": None})]
+    found = pixtune("data", "lint", "cats@3", "--provider", "bedrock", "--model", "nova")
+    assert found.code == Exit.USAGE
+    assert found.out.splitlines() == [
+        *["train line 1 (ex_1): text is 'User:', expected other. Reword."] * 2,
+        "mended  Images are named by S3 URI. (1,200 examples)",
+    ]
+    assert "Version 3 of cats has 2 problem(s) for Nova." in found.err
+    asked = [seen["path"] for seen in gateway.seen]
+    assert asked[0] == "/v1/datasets/cats/versions/3/lint?provider=bedrock&base_model=nova"
+    assert asked[1].endswith("&cursor=c")
+    gateway.instead = [(200, about | {"total": 0, "items": [], "mended": mended, "next_cursor": None})]
+    good = pixtune("data", "lint", "cats@3", "--provider", "bedrock", "--json")
+    assert good.code == Exit.OK
+    assert json.loads(good.out.splitlines()[-1])["summary"]["mended"] == mended
+    assert "pixtune run start cats --provider bedrock --base-model nova" in good.err
+    gateway.instead = [(200, {"items": [about | {"problems": 4}]})]
+    assert pixtune("data", "lint", "cats@3").out == "bedrock\tnova\t4\there\n"
+    assert "has no version yet" in pixtune("data", "lint", "cats").err
+
+
+def test_a_provider_that_does_not_answer_has_an_exit_code_of_its_own(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    answer = {
+        "provider": "openai",
+        "base_model": "gpt-4o",
+        "ok": False,
+        "detail": "HTTP 401",
+        "fix": "Check the key.",
+    }
+    gateway.instead = [(200, answer)]
+    checked = pixtune("provider", "check", "openai/gpt-4o")
+    assert checked.code == Exit.PROVIDER
+    assert "HTTP 401" in checked.err
+    gateway.instead = [(200, answer | {"ok": True, "detail": "The base model answers."})]
+    assert pixtune("provider", "check", "openai").out == "openai/gpt-4o: The base model answers.\n"

@@ -121,7 +121,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         for point in provider.checkpoints(job.job_id):
             runs.put_checkpoint(Checkpoint("run_1", point.step, point.model_id, point.metrics))
         for step in [point.step for point in runs.checkpoints("run_1")]:
-            assert activate_model("run_1", step, now=NOW, runs=runs, provider=provider).active
+            assert activate_model("run_1", 1, step, now=NOW, runs=runs, provider=provider).active
             evaluate_checkpoint("run_1", 1, step, runs, artifacts, provider)
             release_model("run_1", step, runs=runs, provider=provider)
         choose_checkpoint("run_1", runs)

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
 
 import boto3
 import pytest
+from botocore.client import BaseClient
 from moto import mock_aws
 from tests.fakes.runs import FakeRequests, FakeRuns
 from tests.integration.tables import make_tables
 
+from pixtune.aws.items import to_item
 from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
-from pixtune.errors import BudgetExceeded, FenceLost, RunEnded
+from pixtune.costs.calibration import Observation
+from pixtune.errors import BudgetExceeded, FenceLost, RunEnded, TooManyJobs
 from pixtune.training.ports import Requests, TrainingRuns
 from pixtune.training.run import Charge, Checkpoint, Hyperparameters, Request, Run, RunStatus, TrainingSettings
 
 SETTINGS = TrainingSettings("local", "tiny")
 NOW = 1_800_000_000.5
+CHARGE = Charge("2026-11", 5.0, None)
 
 
 @dataclass
 class Store:
     runs: TrainingRuns
     requests: Requests
+
+    def store(self, run: Run) -> None:
+        """Without the request that it would come from."""
+        if isinstance(self.runs, FakeRuns):
+            self.runs.records[run.run_id] = run
+        else:
+            said = {name: value for name, value in run.to_json().items() if value}  # the simulation copies it often
+            item = to_item(said | {"pk": f"RUN#{run.run_id}", "sk": "RUN"})
+            boto3.client("dynamodb", region_name="eu-central-1").put_item(TableName="runs", Item=item)
 
     def run(self, run_id: str, dataset: str = "plants") -> Run:
         """A new open run."""
@@ -48,6 +64,15 @@ def _tables() -> Store:
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
+    # Each call to DynamoDB is atomic; the simulation of it is not, under threads.
+    base: Any = BaseClient  # Any: the stubs leave the method out
+    lock, call = Lock(), base._make_api_call
+
+    def one_at_a_time(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        with lock:
+            return call(client, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", one_at_a_time)
     with mock_aws():
         make: Callable[[], Store] = request.param
         yield make()
@@ -187,6 +212,110 @@ def test_a_budget_is_charged_with_the_reservation_and_given_back_when_no_job_was
     store.run("run_3", "dogs"), store.runs.take_fence("run_3", 1)
     with pytest.raises(BudgetExceeded):
         store.runs.reserve("run_3", "trn_3", fence=1, instead_of=None, charge=Charge("2026-12", 11.0, 10.0))
+
+
+def test_as_many_runs_have_a_live_job_as_are_allowed_and_ending_makes_room(store: Store) -> None:
+    for number in range(1, 5):
+        store.run(f"run_{number}", f"set-{number}"), store.runs.take_fence(f"run_{number}", 1)
+
+    def reserve(number: int, fence: int = 1) -> bool:
+        return store.runs.reserve(
+            f"run_{number}", f"trn_{number}", fence=fence, instead_of=None, charge=CHARGE, max_live=2
+        )
+
+    assert reserve(1)
+    assert reserve(2)
+    with pytest.raises(TooManyJobs):
+        reserve(3)
+    assert store.runs.holder("trn_3") is None
+    assert store.runs.live_jobs() == {"run_1", "run_2"}
+    store.runs.update("run_1", {"status": "succeeded"})
+    assert reserve(3)
+    assert store.runs.settle("run_2", {"status": "failed"}, fence=1, release=False, job_may_run=True)
+    with pytest.raises(TooManyJobs):
+        reserve(4)
+    store.runs.no_job_runs("run_3", 1)  # it has not ended
+    store.runs.no_job_runs("run_2", 2)  # it is at another attempt
+    assert store.runs.live_jobs() == {"run_2", "run_3"}
+    store.runs.no_job_runs("run_2", 1)
+    assert store.runs.settle("run_3", {"status": "failed"}, fence=1, release=True)
+    assert store.runs.live_jobs() == set()
+    assert reserve(4)
+
+
+def test_a_refused_budget_takes_no_place_among_the_live_jobs_and_the_other_way_round(store: Store) -> None:
+    for number in (1, 2):
+        store.run(f"run_{number}", f"set-{number}"), store.runs.take_fence(f"run_{number}", 1)
+    assert store.runs.reserve("run_1", "trn_1", fence=1, instead_of=None, charge=CHARGE, max_live=1)
+    with pytest.raises(TooManyJobs):
+        store.runs.reserve("run_2", "trn_2", fence=1, instead_of=None, charge=CHARGE, max_live=1)
+    with pytest.raises(BudgetExceeded):
+        store.runs.reserve("run_2", "trn_2", fence=1, instead_of=None, charge=replace(CHARGE, limit=9.0), max_live=2)
+    assert store.runs.live_jobs() == {"run_1"}
+    assert store.runs.reserve(
+        "run_2", "trn_2", fence=1, instead_of=None, charge=replace(CHARGE, limit=10.0), max_live=2
+    )
+
+
+def test_an_attempt_that_may_make_another_job_is_charged_once_more_and_only_once(store: Store) -> None:
+    store.run("run_1"), store.runs.take_fence("run_1", 1)
+
+    def reserve(charge: Charge | None, fence: int) -> bool:
+        held_by = store.runs.get("run_1") if store.runs.holder("trn") else None
+        return store.runs.reserve("run_1", "trn", fence=fence, instead_of=held_by, charge=charge)
+
+    assert reserve(CHARGE, 1)
+    assert not reserve(CHARGE, 1)  # its answer was lost, and the call is made again
+    assert store.runs.settle("run_1", {"status": "failed"}, fence=1, release=False)
+    for attempt, fence, charge in ((2, 2, CHARGE), (3, 3, None)):
+        assert store.runs.begin_attempt("run_1", attempt - 1, {"attempt": attempt, "status": "queued"})
+        assert reserve(charge, fence)
+        assert not reserve(charge, fence)
+        assert store.runs.live_jobs() == {"run_1"}
+        assert store.runs.settle("run_1", {"status": "failed"}, fence=fence, release=attempt == 3)
+    # Two charges were taken, and the last one given back: the budget has room for exactly one more below 10.
+    store.run("run_2", "cats"), store.runs.take_fence("run_2", 1)
+    with pytest.raises(BudgetExceeded):
+        store.runs.reserve("run_2", "trn_2", fence=1, instead_of=None, charge=replace(CHARGE, limit=9.9))
+    assert store.runs.reserve("run_2", "trn_2", fence=1, instead_of=None, charge=replace(CHARGE, limit=10.0))
+
+
+def test_fifty_launches_at_once_with_budget_for_one_reserve_one(store: Store) -> None:
+    _race(store, 50, replace(CHARGE, limit=9.0), None)
+
+
+def test_launches_at_once_with_room_for_one_live_job_reserve_one(store: Store) -> None:
+    _race(store, 10, CHARGE, 1)
+
+
+def _race(store: Store, runs: int, charge: Charge, max_live: int | None) -> None:
+    for number in range(runs):
+        store.store(Run(f"run_{number}", f"set-{number}", SETTINGS, NOW, "api", f"key-{number}", fence=1))
+
+    def reserve(number: int) -> bool:
+        training = f"trn_{number}"
+        try:
+            return store.runs.reserve(
+                f"run_{number}", training, fence=1, instead_of=None, charge=charge, max_live=max_live
+            )
+        except (BudgetExceeded, TooManyJobs):
+            return False
+
+    with ThreadPoolExecutor(16) as pool:
+        reserved = list(pool.map(reserve, range(runs)))
+    assert reserved.count(True) == 1
+    assert store.runs.live_jobs() == {f"run_{reserved.index(True)}"}
+
+
+def test_the_last_twenty_bills_of_a_base_model_are_remembered_one_for_each_run(store: Store) -> None:
+    assert list(store.runs.observations("local", "tiny")) == []
+    for number in range(25):
+        store.runs.remember_bill("local", "tiny", Observation(f"run_{number}", 100.5, 90 + number))
+    store.runs.remember_bill("local", "tiny", Observation("run_24", 100.5, 50))
+    store.runs.remember_bill("local", "other", Observation("run_1", 1.0, 1))
+    found = store.runs.observations("local", "tiny")
+    assert [bill.run_id for bill in found] == [f"run_{number}" for number in range(5, 25)]
+    assert found[-1] == Observation("run_24", 100.5, 50)
 
 
 def test_only_a_newer_turn_of_the_same_attempt_stores_its_token(store: Store) -> None:

@@ -90,6 +90,11 @@ def bench(provider: Provider, patch: pytest.MonkeyPatch) -> Iterator[Bench]:
         "PROVIDER_URLS": json.dumps({"local": provider.base_url, "openai": ""}),
         "RUN_DEADLINE_SECONDS": "1209600",
         "MONTHLY_BUDGET_USD": "",
+        "MAX_RUN_USD": "",
+        "MAX_LIVE_JOBS": "",
+        "APPROVAL_ABOVE_USD": "",
+        "APPROVAL_TIMEOUT_SECONDS": "3600",
+        "MIN_MODEL_DAYS": "60",
     }
     for name, value in variables.items():
         patch.setenv(name, value)

@@ -19,6 +19,7 @@ from pixtune.examples.annotation import Annotation, Part, Turn
 from pixtune.examples.facts import ImageData
 from pixtune.examples.items import ExampleItem, Slot, State, UploadItem
 from pixtune.registry.models import AliasMove
+from pixtune.registry.retiring import Retiring
 from pixtune.training.run import Checkpoint, Failure, Run, RunStatus, TrainingSettings
 from pixtune.verdicts import Code, Note, Outcome, Verdict, accepted, rejected
 
@@ -29,6 +30,10 @@ SAID = Annotation((Turn("user", (Part(image=0),)), Turn("assistant", (Part("cat"
 SLOT = Slot("file", "cats/a.csv", "v1", "01", "", ("cats/a.png",), (SAID,), "line 2")
 EXAMPLE = ExampleItem("cats", "ex_1", {"file-1": SLOT}, state=State.READY, revision=1)
 RUN = Run("run_1", "cats", TrainingSettings("local", "local-vision-1"), 1.0, "api", "k")
+ASKED = {"state": "asked", "version_digest": "d1", "usd": 9.5, "attempt": 1, "asked_at": 2.0}
+WAITING = replace(
+    RUN, status=RunStatus.RUNNING, version=3, estimate={"usd": {"low": 1, "mid": 5.5, "high": 9.5}}, approval=ASKED
+)
 MOVE = AliasMove("cats", "champion", 2, 7, 6, "better", "me", 1.0, "run_1")
 
 
@@ -74,10 +79,14 @@ CASES: dict[str, dict[str, Any]] = {
         Checkpoint("run_1", 10, "ft:1", {"train_loss": 0.5}), "CHECKPOINT#00000010"
     ),
     "pixtune.model.promoted.v1": item(MOVE, "HISTORY#champion#000002"),
+    "pixtune.model.retiring.v1": item(
+        Retiring("cats", "champion", 7, 3, "openai", "gpt-4o", "2027-01-14", 29, ("local/local-vision-1",)),
+        "RETIRING#champion#000007#2027-01-14",
+    ),
     "pixtune.model.rolled_back.v1": item(replace(MOVE, returns_to=1), "HISTORY#champion#000002"),
 }
 OF_OTHERS = {"pixtune.training.requested"}
-FROM_A_LIVE_ONE = {"pixtune.example.deleted.v1"}
+FROM_A_LIVE_ONE = {"pixtune.example.deleted.v1", "pixtune.run.approval_requested.v1", "pixtune.run.stuck.v1"}
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +115,22 @@ def test_a_new_item_is_announced_as_its_schema_says(event_type: str) -> None:
 def test_writing_an_item_again_unchanged_announces_nothing(event_type: str) -> None:
     again = CASES[event_type] | ({"v": 9} if "v" in CASES[event_type] else {})
     assert types(CASES[event_type], again) == []
+
+
+def test_a_job_found_stuck_is_announced_once_and_again_after_it_has_moved() -> None:
+    waiting = replace(
+        RUN, status=RunStatus.RUNNING, provider_job_id="j1", provider_status="queued", waiting_since=100.0
+    )
+    before, stuck = item(waiting, "RUN"), item(replace(waiting, stuck_at=400.0), "RUN")
+    (event,) = said(before, stuck)
+    assert (event.type, event.data["waited_seconds"], event.data["provider_job_id"]) == (
+        ("pixtune.run.stuck.v1", 300, "j1")
+    )
+    Draft202012Validator(strict(schema_files.schema(event.type))).validate(json.loads(json.dumps(event.data)))
+    assert types(stuck, stuck | {"observed_at": 500.0}) == []
+    moved = item(replace(waiting, provider_status="running", waiting_since=None), "RUN")
+    assert types(stuck, moved) == []
+    assert types(moved, stuck) == ["pixtune.run.stuck.v1"]
 
 
 def test_the_committed_schemas_are_the_ones_the_classes_make() -> None:
@@ -153,6 +178,20 @@ def test_a_new_version_of_an_upload_is_judged_again_even_with_the_same_verdict()
 def test_a_deleted_upload_and_a_base_model_s_checkpoint_announce_nothing() -> None:
     assert types(CASES["pixtune.image.accepted.v1"], item(replace(UPLOAD, deleted=True), "IMAGE#1")) == []
     assert types(None, item(Checkpoint("run_1", 0, "base"), "CHECKPOINT#00000000")) == []
+
+
+def test_a_question_of_costs_is_announced_once_and_its_answer_is_no_question() -> None:
+    before, waiting = item(replace(WAITING, approval=None), "RUN"), item(WAITING, "RUN")
+    (event,) = said(before, waiting)
+    assert event.type == "pixtune.run.approval_requested.v1"
+    data = json.loads(json.dumps(event.to_json()))["data"]
+    Draft202012Validator(strict(schema_files.schema(event.type))).validate(data)
+    assert (data["usd_mid"], data["usd_high"], data["version"]) == (5.5, 9.5, 3)
+    assert types(waiting, item(replace(WAITING, turn=1), "RUN")) == []
+    assert types(waiting, item(replace(WAITING, approval=ASKED | {"state": "approved"}), "RUN")) == []
+    asked_again = replace(WAITING, approval=ASKED | {"attempt": 2, "usd": None}, estimate=None)
+    (event,) = said(waiting, item(asked_again, "RUN"))
+    assert event.to_json()["data"]["usd_high"] is None
 
 
 def test_a_resumed_run_is_requested_again_under_its_next_attempt() -> None:

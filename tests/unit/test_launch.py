@@ -18,6 +18,7 @@ from pixtune.errors import (
     RunEnded,
 )
 from pixtune.providers.port import JobState
+from pixtune.training.budget import Budget
 from pixtune.training.launch import Launch, LaunchLimits, launch
 from pixtune.training.run import Hyperparameters, Run, RunStatus, TrainingSettings
 
@@ -235,7 +236,7 @@ def test_training_again_is_another_training() -> None:
 
 
 def test_the_budget_is_charged_once_per_training_and_refuses_what_is_beyond_it() -> None:
-    bench = Bench(limits=LaunchLimits(900.0, 86400.0, monthly_budget=10.0))
+    bench = Bench(limits=LaunchLimits(900.0, 86400.0, Budget(per_month=10.0)))
     other = TrainingSettings("local", "tiny", seed=8)
     estimate = {"usd": {"low": 4.0, "mid": 5.0, "high": 6.0}}
     bench.runs.update("run_1", {"estimate": estimate})

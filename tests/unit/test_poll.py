@@ -37,13 +37,14 @@ class Watch:
     def __post_init__(self) -> None:
         self.provider.add("run_1", JobState.QUEUED)
 
-    def turn(self, turn: int = 1, now: float = 10.0, attempt: int = 1) -> Turn:
+    def turn(self, turn: int = 1, now: float | None = None, attempt: int = 1) -> Turn:
         return poll(
             "run_1",
             attempt,
             turn,
             f"token-{turn}",
-            now=now,
+            now=10.0 + turn if now is None else now,
+            queue_limit=100.0,
             runs=self.runs,
             provider=self.provider,
             workflow=self.workflow,

@@ -274,12 +274,12 @@ def test_a_model_that_does_not_answer_yet_is_waited_for_until_the_runs_deadline(
     stage.run("run_1")
     stage.provider.active["m_run_1"] = Activation(False, 15)
     wanted = {"now": NOW, "runs": stage.runs, "provider": stage.provider}
-    assert activate_model("run_1", 9, **wanted) == Activation(False, 15)  # type: ignore[arg-type]  # named values
+    assert activate_model("run_1", 1, 9, **wanted) == Activation(False, 15)  # type: ignore[arg-type]  # named values
     stage.runs.update("run_1", {"deadline_at": NOW - 1})
     with pytest.raises(RunDeadlinePassed):
-        activate_model("run_1", 9, **wanted)  # type: ignore[arg-type]  # named values
+        activate_model("run_1", 1, 9, **wanted)  # type: ignore[arg-type]  # named values
     with pytest.raises(RunFault, match="step 77"):
-        activate_model("run_1", 77, **wanted)  # type: ignore[arg-type]  # named values
+        activate_model("run_1", 1, 77, **wanted)  # type: ignore[arg-type]  # named values
 
 
 def test_a_promotion_by_hand_between_reading_and_writing_is_a_conflict_for_the_late_one() -> None:

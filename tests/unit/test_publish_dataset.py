@@ -22,7 +22,7 @@ from pixtune.examples.ports import one_by_one
 from pixtune.examples.rows import read_rows
 from pixtune.images.recipe import Recipe
 from pixtune.providers.limits import limits_with
-from pixtune.training.run import Run, TrainingSettings
+from pixtune.training.run import Run, TrainingSettings, training_id
 from pixtune.verdicts import Code, rejected
 
 
@@ -252,6 +252,28 @@ def test_a_run_gets_its_version_and_keeps_it() -> None:
     assert record.stage == "PublishDataset"
     ingest.each(put_image("0.jpg", at=9, number=99))
     assert publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s", limits_with()) == answer
+
+
+def test_a_run_that_names_a_version_trains_exactly_that_one_and_cuts_none() -> None:
+    ingest = Ingested()
+    ingest.each(closing(0, by=source("dataset.toml"), settings={"provider": "openai"}))
+    first = ingest.publish()
+    ingest.each(put_image("0.jpg", at=9, number=99))
+    assert ingest.publish().version == 2
+    objects = dict(ingest.artifacts.objects)
+    asked = TrainingSettings("local", "local-vision-1", defaulted=("base_model",), version=1)
+    runs = run(settings=asked.to_json())
+    answer = publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s", limits_with())
+    record = runs.get("run_1")
+    assert (answer.version, answer.digest, record.manifest_key) == (1, first.digest, first.key)
+    assert record.settings == TrainingSettings("local", "local-vision-1", version=1)
+    assert ingest.artifacts.objects == objects
+    # Named or cut, the same version on the same provider is the same training.
+    cut = TrainingSettings("local", "local-vision-1")
+    assert training_id(first.digest, record.settings) == training_id(first.digest, cut)
+    runs = run(settings=TrainingSettings("local", "tiny", version=7).to_json())
+    with pytest.raises(DatasetNotReady, match=r"no version 7\. Its published versions: 1, 2\."):
+        publish_dataset("run_1", 1, runs, ingest.table, ingest.artifacts, NOW, "s", limits_with())
 
 
 def test_an_attempt_that_was_overtaken_publishes_nothing() -> None:

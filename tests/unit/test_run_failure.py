@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from tests.fakes.models import FakeModels
 from tests.fakes.provider_jobs import FakeProvider
 from tests.fakes.runs import FakeRuns, FakeWorkflow
 
@@ -29,13 +30,16 @@ class Ward:
     run: Run = NEW
     provider: FakeProvider = field(default_factory=FakeProvider)
     workflow: FakeWorkflow = field(default_factory=FakeWorkflow)
+    models: FakeModels = field(default_factory=FakeModels)
 
     def __post_init__(self) -> None:
         self.runs = FakeRuns({"run_1": self.run})
 
     def record(self, error: str, cause: str = "it broke", attempt: int = 1) -> Failure | None:
         failed = Failed("run_1", attempt, error, cause)
-        return record_failure(failed, now=99.0, runs=self.runs, provider_of=lambda _: self.provider)
+        return record_failure(
+            failed, now=99.0, runs=self.runs, provider_of=lambda _: self.provider, named=self.models.named
+        )
 
     def resume(self) -> Run:
         return resume("run_1", now=500.0, runs=self.runs, workflow=self.workflow)
@@ -179,7 +183,13 @@ def test_a_run_that_has_ended_or_has_a_newer_attempt_is_left_as_it_is() -> None:
     assert succeeded.record("TIMED_OUT") is None
     assert succeeded.runs.get("run_1").status is RunStatus.SUCCEEDED
     assert (
-        record_failure(Failed("run_9", 1, "x", ""), now=1.0, runs=ward.runs, provider_of=lambda _: ward.provider)
+        record_failure(
+            Failed("run_9", 1, "x", ""),
+            now=1.0,
+            runs=ward.runs,
+            provider_of=lambda _: ward.provider,
+            named=ward.models.named,
+        )
         is None
     )
 

@@ -195,6 +195,13 @@ def test_an_attempt_that_goes_on_from_a_published_version_settles_at_once(world:
         world.look(attempt=1)
 
 
+def test_a_run_that_names_a_published_version_waits_for_nothing_that_was_dropped_since(world: World) -> None:
+    world.drop("a.jpg")
+    world.runs.update("run_1", {"settings": TrainingSettings("local", "tiny", version=2).to_json()})
+    assert world.look() == Settled(True)
+    assert world.runs.get("run_1").stage == "PublishDataset"
+
+
 def test_a_sweep_sends_again_what_every_dataset_lacks_with_what_the_table_shows(world: World) -> None:
     world.drop("a.jpg", at=-600)
     world.drop("a.jpg", at=-500)

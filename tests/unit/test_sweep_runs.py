@@ -39,7 +39,7 @@ def test_a_live_run_whose_execution_has_ended_badly_is_settled_and_its_job_cance
         replace(RUN, run_id="run_2", status=RunStatus.RUNNING),
     )
     workflow = FakeWorkflow(ended={("run_1", 2): "TIMED_OUT", ("run_2", 7): "FAILED"})
-    settled = settle_ended(now=NOW, runs=runs, workflow=workflow, provider_named=lambda *_: provider)
+    settled = settle_ended(now=NOW, runs=runs, workflow=workflow, provider_of=lambda _: provider, named=lambda _: ())
     assert settled == ["run_1"]
     failure = runs.get("run_1").failure
     assert failure

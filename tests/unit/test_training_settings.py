@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pixtune.training.run import Hyperparameters, TrainingSettings, training_id
+from pixtune.training.run import Hyperparameters, Terms, TrainingSettings, training_id
 
 OPEN = TrainingSettings("local", "small-1", Hyperparameters(n_epochs=2), 7, defaulted=("provider", "base_model"))
 STATED = replace(OPEN, defaulted=())
@@ -40,6 +40,18 @@ def test_what_a_request_leaves_open_the_dataset_decides_and_then_the_deployment(
 def test_who_decided_makes_no_other_training() -> None:
     assert training_id("d", OPEN) == training_id("d", STATED)
     assert training_id("d", OPEN) != training_id("d", replace(STATED, seed=8))
+
+
+def test_terms_and_how_a_version_was_named_make_no_other_training_but_another_request() -> None:
+    for other in (replace(STATED, version=3), replace(STATED, terms=Terms(max_usd=5.0))):
+        assert training_id("d", other) == training_id("d", STATED)
+        assert other.digest() != STATED.digest()
+        assert TrainingSettings.from_json(other.to_json()) == other
+
+
+def test_a_training_keeps_the_id_it_had_before_requests_had_terms() -> None:
+    """Otherwise an upgrade would train, and pay for, everything once more."""
+    assert training_id("d", STATED) == "trn_1205c08fa1c6c718e49df2c5bd2ac6a853b32b8f"
 
 
 def test_settings_survive_json() -> None:

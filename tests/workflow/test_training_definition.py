@@ -45,10 +45,12 @@ ASKS_A_PROVIDER = {
     "ActivateChosen",
     "PromoteModel",
 }
+WAITS = {"PollTraining", "AwaitApproval"}  # for their token to be answered
 ORDER = [
     "SettleUploads",
     "PublishDataset",
     "CheckReadiness",
+    "AwaitApproval",
     "UploadFiles",
     "UploadPart",
     "LaunchTraining",
@@ -89,7 +91,7 @@ def test_the_tasks_are_those_of_the_design_in_its_order() -> None:
 def test_every_task_invokes_the_function_of_its_name(name: str) -> None:
     function = "ActivateModel" if name == "ActivateChosen" else name
     assert TASKS[name]["Arguments"]["FunctionName"] == "${" + function + "}"
-    assert TASKS[name]["Resource"] == (INVOKE_AND_WAIT if name == "PollTraining" else INVOKE)
+    assert TASKS[name]["Resource"] == (INVOKE_AND_WAIT if name in WAITS else INVOKE)
 
 
 @each_task
@@ -101,7 +103,7 @@ def test_every_payload_says_which_attempt_of_which_run(name: str) -> None:
 
 @each_task
 def test_what_goes_on_is_the_functions_answer_or_the_input_and_not_lambdas_envelope(name: str) -> None:
-    if name != "PollTraining":  # whose result is what its token was answered with
+    if name not in WAITS:  # whose result is what its token was answered with
         assert TASKS[name]["Output"] in ("{% $states.result.Payload %}", "{% $states.input %}")
 
 
@@ -133,9 +135,9 @@ def test_a_provider_that_is_away_is_asked_again_where_a_provider_is_asked(name: 
 
 
 @each_task
-def test_a_timeout_is_retried_except_where_it_is_the_next_poll(name: str) -> None:
+def test_a_timeout_is_retried_except_where_it_is_the_next_poll_or_an_answer(name: str) -> None:
     retried = any(matches(rule["ErrorEquals"], "States.Timeout") for rule in TASKS[name]["Retry"])
-    assert retried == (name != "PollTraining")
+    assert retried == (name not in WAITS)
 
 
 def test_every_failure_ends_in_record_failure_and_then_in_a_fail() -> None:
@@ -170,7 +172,7 @@ def test_a_task_waits_longer_than_its_function_may_run() -> None:
     """Otherwise a second try would run beside the first."""
     timeouts = function_timeouts(Path(__file__).parents[2] / "template.yaml")
     for name, task in TASKS.items():
-        if name != "PollTraining":  # its timeout is the interval, which the template keeps above the function's
+        if name not in WAITS:  # their timeouts are parameters, which the template keeps above the functions'
             function = task["Arguments"]["FunctionName"][2:-1]
             assert task["TimeoutSeconds"] > timeouts.get(function, timeouts["Globals"]), name
 

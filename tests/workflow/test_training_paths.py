@@ -47,7 +47,8 @@ class Training(Stage):
         usual: dict[str, Function] = {
             "SettleUploads": lambda _: settled(),
             "PublishDataset": lambda _: {"version": 3, "digest": "d1"},
-            "CheckReadiness": lambda _: {"ready": True},
+            "CheckReadiness": lambda _: ready(),
+            "AwaitApproval": lambda _: {"state": "asked"},
             "UploadFiles": lambda _: {"done": True, "parts_key": "", "parts": 0},
             "LaunchTraining": lambda _: {"outcome": "launched", "wait_seconds": 0},
             "PollTraining": self.poll,
@@ -74,6 +75,10 @@ class Training(Stage):
 
 def settled(*, least: int = 30, most: int = 1800) -> Json:
     return {"settled": True, "wait_seconds": 0, "poll_min_seconds": least, "poll_max_seconds": most}
+
+
+def ready(*, needs_approval: bool = False) -> Json:
+    return {"ready": True, "needs_approval": needs_approval, "approval_seconds": 3 * DAY}
 
 
 def record_failure(payload: Json) -> Json:
@@ -174,6 +179,50 @@ def test_uploads_that_never_settle_fail_the_run_and_are_named() -> None:
     assert error == "UploadsNotSettled"
     assert "shapes/a.jpg has no verdict" in cause
     assert "PublishDataset" not in stage.order()
+
+
+# --- approval -----------------------------------------------------------------------------------------------------
+
+
+def asking(answer: Callable[[Stage, str], None], after: float = 0) -> Training:
+    """A run that needs approval, and a person who answers the token `after` so many seconds."""
+    stage = Training(CheckReadiness=lambda _: ready(needs_approval=True))
+
+    def ask(payload: Json) -> Json:
+        stage.loop.call_later(after, answer, stage, payload["task_token"])
+        return {"state": "asked"}
+
+    stage.functions = {**stage.functions, "AwaitApproval": ask}
+    stage.run(RUN)
+    return stage
+
+
+def test_a_run_that_needs_no_approval_asks_nobody() -> None:
+    assert "AwaitApproval" not in play().order()
+
+
+def test_an_approved_run_goes_on_to_its_upload_however_long_the_person_took() -> None:
+    stage = asking(lambda stage, token: stage.engine.tokens.succeed(token, {"approved": True}), after=2 * DAY)
+    assert stage.order()[:5] == [*HAPPY[:3], "AwaitApproval", "UploadFiles"]
+    assert stage.times("UploadFiles") == [2 * DAY]
+    assert stage.outcome()["outcome"] == "trained"
+
+
+def test_a_denied_run_fails_as_denied_and_launches_nothing() -> None:
+    stage = asking(lambda stage, token: stage.engine.tokens.fail(token, "ApprovalDenied", "Denied by ann."))
+    assert failed(stage)[0] == "ApprovalDenied"
+    assert stage.called("RecordFailure")[0]["failure"]["Cause"] == "Denied by ann."
+    assert not {"UploadFiles", "LaunchTraining"} & set(stage.order())
+
+
+def test_silence_is_a_denial_and_asks_once() -> None:
+    stage = play(CheckReadiness=lambda _: ready(needs_approval=True))
+    error, cause = failed(stage)
+    assert error == "ApprovalDenied"
+    assert "Nobody approved within 259200 s" in cause
+    assert stage.times("RecordFailure") == [3 * DAY]
+    assert len(stage.called("AwaitApproval")) == 1
+    assert "LaunchTraining" not in stage.order()
 
 
 # --- failures -----------------------------------------------------------------------------------------------------

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 
 def _code(error: ClientError) -> str:
@@ -22,10 +23,12 @@ _GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})  # 
 
 @dataclass(frozen=True, slots=True)
 class StoredUpload:
-    """An upload's bytes with what S3 says about them. metadata: the `x-amz-meta-*` values, lower-case names."""
+    """An upload's bytes with what S3 says about them. metadata: the `x-amz-meta-*` values, lower-case names. tagged:
+    whether it has tags; S3 says so only to those who may read them."""
 
     body: bytes
     metadata: Mapping[str, str]
+    tagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,17 @@ class Uploads:
             if _code(error) in _GONE:
                 return None
             raise
-        return StoredUpload(answer["Body"].read(), answer["Metadata"])
+        return StoredUpload(answer["Body"].read(), answer["Metadata"], answer.get("TagCount", 0) > 0)
+
+    def open(self, key: str, version_id: str) -> IO[bytes] | None:
+        """The upload at exactly this version, to be read once from its start and closed; None when it is gone."""
+        try:
+            body = self._client.get_object(Bucket=self.bucket, Key=key, VersionId=version_id)["Body"]
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+        return cast("IO[bytes]", body)  # botocore's StreamingBody reads and closes like one
 
     def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None:
         """The upload's own metadata at this version; None when that version is no longer there."""
@@ -64,6 +77,17 @@ class Uploads:
             if _code(error) in _GONE:
                 return None
             raise
+
+    def tags(self, key: str, version_id: str) -> Mapping[str, str] | None:
+        """The tags of this version as they are now; None when it is no longer there. Needs
+        s3:GetObjectVersionTagging."""
+        try:
+            answer = self._client.get_object_tagging(Bucket=self.bucket, Key=key, VersionId=version_id)
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+        return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
 
     def keys(self, prefix: str) -> list[str]:
         """Keys that exist now (no delete markers) and start with `prefix`."""
@@ -112,7 +136,7 @@ class Artifacts:
         self._client = client
         self.bucket = bucket
 
-    def put_once(self, key: str, body: bytes, content_type: str) -> bool:
+    def put_once(self, key: str, body: bytes | IO[bytes], content_type: str) -> bool:
         """Store `body` unless the key exists. True: stored now; False: it was there already, which is success."""
         try:
             self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
@@ -131,6 +155,43 @@ class Artifacts:
             if _code(error) in _GONE:
                 return None
             raise
+
+    def begin_parts(self, key: str, content_type: str) -> str:
+        """Open an upload in parts; answers S3's id of it."""
+        return self._client.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=content_type)["UploadId"]
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> str:
+        """Send one part (5 MiB or more, but for the last), counted from 1; answers its ETag."""
+        return self._client.upload_part(
+            Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body
+        )["ETag"]
+
+    def join_parts(self, key: str, upload_id: str, parts: Sequence[str]) -> None:
+        """Make an object of the parts with these ETags, in this order; one that is there already is success."""
+        listed: list[CompletedPartTypeDef] = [
+            {"PartNumber": number, "ETag": tag} for number, tag in enumerate(parts, start=1)
+        ]
+        try:
+            self._client.complete_multipart_upload(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if _code(error) != "PreconditionFailed":
+                raise
+            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+
+    def size(self, key: str) -> int | None:
+        """The object's length in bytes, or None when there is no such object."""
+        try:
+            return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is success. For training files only: all else is kept."""
+        self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def get_range(self, key: str, start: int, stop: int) -> bytes:
         """The object's bytes from `start` to before `stop`. Raises LookupError when there is no such object."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -60,3 +60,21 @@ def secretsmanager() -> SecretsManagerClient:
 def rekognition() -> RekognitionClient:
     client: RekognitionClient = boto3.client("rekognition", config=_CONFIG)
     return client
+
+
+@cache
+def bedrock() -> Any:
+    """Bedrock's control plane. Any, here and below: no stubs are installed; the adapter names the calls it makes."""
+    return boto3.client("bedrock", config=_CONFIG)
+
+
+@cache
+def bedrock_once() -> Any:
+    """The same for a create that costs money: sent once, whatever comes back."""
+    return boto3.client("bedrock", config=_CONFIG.merge(Config(retries={"total_max_attempts": 1}, read_timeout=60)))
+
+
+@cache
+def bedrock_runtime() -> Any:
+    """Bedrock's models. An answer may take a while, and being throttled is ordinary while a test split is asked."""
+    return boto3.client("bedrock-runtime", config=_CONFIG.merge(Config(read_timeout=60)))

@@ -3,8 +3,11 @@
 Items (pk / sk): `RUN#{run_id}` / `RUN`, `CHECKPOINT#{step}`, `METRIC#{step}`, `EVENT#{ms}#{name}`;
 `TRAINING#{id}` / `TRAINING` (who holds it, what it was charged); `JOB#{provider}#{job}` / `JOB`;
 `OPEN#{dataset}#{settings digest}` / `OPEN` (the run that takes in further requests; that run's `open` attribute names
-the item, so both come and go in one transaction); `BUDGET#{month}` / `BUDGET`.
-Indexes: `by_dataset` (dataset, run_id) and `live` (live, run_id; the attribute is absent once a run has ended).
+the item, so both come and go in one transaction); `BUDGET#{month}` / `BUDGET`; `JOBS` / `LIVE` (a set of the runs
+that count as having a live job: a set, not a number, so that adding and taking away twice does no harm);
+`BILLS#{provider}#{base model}` / `BILLS` (what the last trainings were billed, beside their estimates).
+Indexes: `by_dataset` (dataset, run_id) and `live` (live, run_id; the attribute says that a run is live, or that it
+has ended and is to be tidied up after; else it is absent).
 """
 
 from __future__ import annotations
@@ -12,14 +15,15 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
 from pixtune.aws.items import from_item, to_attribute, to_item
-from pixtune.errors import BudgetExceeded, FenceLost, RunEnded
+from pixtune.costs.calibration import Observation, remembered
+from pixtune.errors import BudgetExceeded, FenceLost, RunEnded, TooManyJobs
 from pixtune.training.run import Charge, Checkpoint, Run, RunEvent, RunStatus, open_to_requests
 
 if TYPE_CHECKING:
@@ -31,11 +35,22 @@ _Answer = TypeVar("_Answer")
 
 _IS_LIVE = "#status IN (:queued, :running)"
 _LIVE_VALUES = {"queued": RunStatus.QUEUED.value, "running": RunStatus.RUNNING.value}
-_CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, full jitter; two writers met on one item
+_LIVE, _UNTIDY = "1", "untidy"  # values of the attribute `live`
+_JOBS: Any = {"pk": {"S": "JOBS"}, "sk": {"S": "LIVE"}}
+_CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds, full jitter; two writers met on one item
 
 
 def run_key(run_id: str) -> Attributes:
     return to_item({"pk": f"RUN#{run_id}", "sk": "RUN"})
+
+
+def _bills_key(provider: str, base_model: str) -> dict[str, Any]:
+    return {"pk": f"BILLS#{provider}#{base_model}", "sk": "BILLS"}
+
+
+def _event_item(run_id: str, event: RunEvent) -> Attributes:
+    key = f"EVENT#{int(event.at * 1000):013d}#{event.id or event.name}"
+    return to_item({**asdict(event), "pk": f"RUN#{run_id}", "sk": key})
 
 
 def open_key(dataset: str, settings_digest: str) -> str:
@@ -108,7 +123,10 @@ class RunsTable:
         return self._run_named_by(f"JOB#{provider}#{job_id}", "JOB")
 
     def live(self) -> Iterator[Run]:
-        yield from map(Run.from_json, self._pages(IndexName="live", **self._where("live", "1")))
+        yield from map(Run.from_json, self._pages(IndexName="live", **self._where("live", _LIVE)))
+
+    def untidy(self) -> Iterator[Run]:
+        yield from map(Run.from_json, self._pages(IndexName="live", **self._where("live", _UNTIDY)))
 
     def of_dataset(self, dataset: str, *, limit: int = 50, before: str | None = None) -> Sequence[Run]:
         """The dataset's runs, newest first; `before`: only runs older than this run id."""
@@ -124,8 +142,14 @@ class RunsTable:
     def checkpoints(self, run_id: str) -> Sequence[Checkpoint]:
         return [Checkpoint.from_json(item) for item in self._under(run_id, "CHECKPOINT#")]
 
-    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
-        return [item["point"] for item in self._under(run_id, "METRIC#")]
+    def metrics(self, run_id: str, after: int = -1) -> Sequence[Mapping[str, float]]:
+        where = self._where("pk", f"RUN#{run_id}", "METRIC#")
+        where["KeyConditionExpression"] = "#hash = :hash AND sk BETWEEN :prefix AND :last"
+        where["ExpressionAttributeValues"] |= {
+            ":prefix": to_attribute(f"METRIC#{after + 1:08d}"),
+            ":last": to_attribute("METRIC#99999999"),
+        }
+        return [item["point"] for item in self._pages(ConsistentRead=True, **where)]
 
     def last_metric_step(self, run_id: str) -> int:
         newest = self._client.query(
@@ -139,7 +163,10 @@ class RunsTable:
 
     def events(self, run_id: str) -> Sequence[RunEvent]:
         """In order of time."""
-        return [RunEvent(item["at"], item["name"], item["text"]) for item in self._under(run_id, "EVENT#")]
+        return [
+            RunEvent(item["at"], item["name"], item["text"], item.get("level", "info"), item.get("id", ""))
+            for item in self._under(run_id, "EVENT#")
+        ]
 
     # the run record
 
@@ -151,7 +178,9 @@ class RunsTable:
         if "status" in changes:
             conditions.append(f"({_IS_LIVE} OR #status = :status)")
             values |= _LIVE_VALUES
-        if not self._write_run(run_id, changes, " AND ".join(conditions), values):
+        ends = "status" in changes and RunStatus(changes["status"]).ended
+        also = [self._count_out(run_id)] if ends else []
+        if not self._write_run(run_id, changes, " AND ".join(conditions), values, also):
             raise self._why_not(run_id, fence)
 
     def take_fence(self, run_id: str, attempt: int) -> Run:
@@ -186,10 +215,25 @@ class RunsTable:
         if failed:
             raise self._why_not(run_id, fence)
 
-    def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
+    def observe(
+        self, run_id: str, changes: Mapping[str, Any], events: Sequence[RunEvent], *, fence: int, seen: float
+    ) -> bool:
+        still = "#observed_at = :seen" if seen else "(#observed_at = :seen OR attribute_not_exists(#observed_at))"
+        puts = [{"Put": {"TableName": self.table, "Item": _event_item(run_id, event)}} for event in events]
+        values = {"held_fence": fence, "seen": seen}
+        if self._write_run(run_id, changes, f"#fence = :held_fence AND {still}", values, puts):
+            return True
+        if self.get(run_id).fence != fence:
+            raise self._why_not(run_id, fence)
+        return False
+
+    def settle(
+        self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool, job_may_run: bool = False
+    ) -> bool:
         condition, values = f"#fence = :held_fence AND {_IS_LIVE}", {"held_fence": fence} | _LIVE_VALUES
         ended = {**changes, "fence": fence + 1}
-        return self._write_run(run_id, ended, condition, values, self._release(run_id) if release else ())
+        also = [] if job_may_run else [self._count_out(run_id)]
+        return self._write_run(run_id, ended, condition, values, [*also, *(self._release(run_id) if release else ())])
 
     def begin_attempt(self, run_id: str, ended_attempt: int, changes: Mapping[str, Any]) -> bool:
         condition = "#attempt = :held_attempt AND #status IN (:failed, :cancelled)"
@@ -203,39 +247,95 @@ class RunsTable:
     # reservations
 
     def reserve(
-        self, run_id: str, training_id: str, *, fence: int, instead_of: Run | None, charge: Charge | None
+        self,
+        run_id: str,
+        training_id: str,
+        *,
+        fence: int,
+        instead_of: Run | None,
+        charge: Charge | None,
+        max_live: int | None = None,
     ) -> bool:
-        if charge is not None and charge.dollars > charge.limit:
+        if charge is not None and charge.limit is not None and charge.dollars > charge.limit:
             raise _over(charge)
-        reservation = {
-            "pk": f"TRAINING#{training_id}",
-            "sk": "TRAINING",
-            "run_id": run_id,
-            "charge": asdict(charge) if charge else None,
-        }
-        put: Attributes = {"TableName": self.table, "Item": to_item(reservation)}
-        if instead_of is None:
-            put |= expression("attribute_not_exists(pk)", {})
-        else:
-            put |= expression("#run_id = :holder", {"holder": instead_of.run_id})
-        items = [
-            {"Update": self._run_update(run_id, {"training_id": training_id}, "#fence = :held", {"held": fence})},
-            {"Put": put},
-        ]
-        if instead_of is not None:
+        attempt = self.get(run_id).attempt
+        reserved = {"training_id": training_id, "reserved_attempt": attempt}
+        first = "#fence = :held AND (attribute_not_exists(#reserved_attempt) OR #reserved_attempt < :attempt)"
+        mine = self._run_update(run_id, reserved, first, {"held": fence, "attempt": attempt})
+        items = {"run": {"Update": mine}, "training": self._hold(run_id, training_id, instead_of, charge)}
+        if instead_of is not None and instead_of.run_id != run_id:
             seen = expression(
                 "#status = :status AND #attempt = :attempt",
                 {"status": instead_of.status.value, "attempt": instead_of.attempt},
             )
-            items.append({"ConditionCheck": {"TableName": self.table, "Key": run_key(instead_of.run_id)} | seen})
+            check = {"TableName": self.table, "Key": run_key(instead_of.run_id)} | seen
+            items["holder"] = {"ConditionCheck": check}
         if charge is not None:
-            items.append(self._charge(charge.month, charge.dollars, charge.limit))
-        failed = transact(self._client, items)
-        if failed and failed[0]:
+            items["budget"] = self._charge(charge.month, charge.dollars, charge.limit)
+        items["live"] = self._count_in(run_id, max_live)
+        refused = transact(self._client, list(items.values()))
+        failed = {name for name, was_refused in zip(items, refused, strict=False) if was_refused}
+        if "run" in failed and self.get(run_id).fence != fence:
             raise self._why_not(run_id, fence)
-        if charge is not None and failed and failed[-1]:
-            raise _over(charge)
+        if not failed & {"run", "training", "holder"}:  # somebody else was faster is no reason to give up
+            if charge is not None and "budget" in failed:
+                raise _over(charge)
+            if "live" in failed:
+                raise TooManyJobs(f"{max_live} provider jobs run already, as many as this deployment allows.")
         return not failed
+
+    def _hold(self, run_id: str, training_id: str, instead_of: Run | None, charge: Charge | None) -> Attributes:
+        """The reservation, as it is first made, taken over from another run, or renewed by this one."""
+        key = {"pk": f"TRAINING#{training_id}", "sk": "TRAINING"}
+        held = {"run_id": run_id, "charge": asdict(charge) if charge else None}
+        if instead_of is not None and instead_of.run_id == run_id:
+            mine = expression(
+                "#run_id = :run_id", held if charge else {"run_id": run_id}, "SET #charge = :charge" if charge else ""
+            )
+            kind = "Update" if charge else "ConditionCheck"
+            return {kind: {"TableName": self.table, "Key": to_item(key)} | mine}
+        put: Attributes = {"TableName": self.table, "Item": to_item(key | held)}
+        if instead_of is None:
+            return {"Put": put | expression("attribute_not_exists(pk)", {})}
+        return {"Put": put | expression("#run_id = :holder", {"holder": instead_of.run_id})}
+
+    def live_jobs(self) -> frozenset[str]:
+        answer = self._client.get_item(TableName=self.table, Key=_JOBS, ConsistentRead=True)
+        return frozenset(answer.get("Item", {}).get("run_ids", {}).get("SS", ()))
+
+    def no_job_runs(self, run_id: str, attempt: int) -> None:
+        run = self.get(run_id)
+        ended = expression("#attempt = :attempt AND #status = :status", {"attempt": attempt, "status": run.status})
+        check = {"TableName": self.table, "Key": run_key(run_id)} | ended
+        if run.status.ended:
+            transact(self._client, [{"ConditionCheck": check}, self._count_out(run_id)])
+
+    def _count_in(self, run_id: str, most: int | None) -> Attributes:
+        """Among the live jobs, where there is room for one more."""
+        update: Attributes = {
+            "TableName": self.table,
+            "Key": _JOBS,
+            "UpdateExpression": "ADD #run_ids :run_ids",
+            "ExpressionAttributeNames": {"#run_ids": "run_ids"},
+            "ExpressionAttributeValues": {":run_ids": {"SS": [run_id]}},
+        }
+        if most is not None:
+            update["ConditionExpression"] = (
+                "attribute_not_exists(#run_ids) OR contains(#run_ids, :run_id) OR size(#run_ids) < :most"
+            )
+            update["ExpressionAttributeValues"] |= {":run_id": {"S": run_id}, ":most": {"N": str(most)}}
+        return {"Update": update}
+
+    def _count_out(self, run_id: str) -> Attributes:
+        return {
+            "Update": {
+                "TableName": self.table,
+                "Key": _JOBS,
+                "UpdateExpression": "DELETE #run_ids :run_ids",
+                "ExpressionAttributeNames": {"#run_ids": "run_ids"},
+                "ExpressionAttributeValues": {":run_ids": {"SS": [run_id]}},
+            }
+        }
 
     def _release(self, run_id: str) -> Sequence[Attributes]:
         """What gives the reservation and its charge back, as far as this run holds one."""
@@ -259,6 +359,23 @@ class RunsTable:
         parts = expression(condition, values, "ADD #reserved :dollars")
         return {"Update": {"TableName": self.table, "Key": key} | parts}
 
+    # bills
+
+    def observations(self, provider: str, base_model: str) -> Sequence[Observation]:
+        item = self._item(_bills_key(provider, base_model))
+        return [Observation(**bill) for bill in item["bills"]] if item else []
+
+    def remember_bill(self, provider: str, base_model: str, bill: Observation) -> None:
+        key = _bills_key(provider, base_model)
+        while True:
+            item = self._item(key)
+            known = [Observation(**one) for one in item["bills"]] if item else []
+            seen = ("#v = :seen", {"seen": item["v"]}) if item else ("attribute_not_exists(pk)", {})
+            bills = [asdict(one) for one in remembered(known, bill)]
+            new = to_item(key | {"bills": bills, "v": int(item["v"]) + 1 if item else 1})
+            if not transact(self._client, [{"Put": {"TableName": self.table, "Item": new} | expression(*seen)}]):
+                return
+
     # what hangs below a run
 
     def put_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -266,14 +383,14 @@ class RunsTable:
 
     def put_metrics(self, run_id: str, points: Sequence[Mapping[str, float]]) -> None:
         newest = {int(point["step"]): dict(point) for point in points}  # a batch may name an item only once
-        writes: list[Any] = [
-            {
-                "PutRequest": {
-                    "Item": to_item({"pk": f"RUN#{run_id}", "sk": f"METRIC#{step:08d}", "point": newest[step]})
-                }
-            }
+        self._put_all(
+            to_item({"pk": f"RUN#{run_id}", "sk": f"METRIC#{step:08d}", "point": newest[step]})
             for step in sorted(newest)
-        ]
+        )
+
+    def _put_all(self, items: Iterable[Attributes]) -> None:
+        """Store items, no two of the same key."""
+        writes: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
         while writes:
             batch, writes = writes[:25], writes[25:]
             answer = self._client.batch_write_item(RequestItems={self.table: batch})
@@ -283,7 +400,11 @@ class RunsTable:
                 writes = [*unwritten, *writes]
 
     def add_event(self, run_id: str, event: RunEvent) -> None:
-        self._put(run_id, f"EVENT#{int(event.at * 1000):013d}#{event.name}", asdict(event))
+        self._client.put_item(TableName=self.table, Item=_event_item(run_id, event))
+
+    def add_events(self, run_id: str, events: Sequence[RunEvent]) -> None:
+        items = [_event_item(run_id, event) for event in events]
+        self._put_all({item["sk"]["S"]: item for item in items}.values())
 
     # DynamoDB
 
@@ -326,8 +447,10 @@ class RunsTable:
         self, run_id: str, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], remove: str = ""
     ) -> Any:  # Any: one shape for update_item and for transactions, which the stubs tell apart
         ended = "status" in changes and RunStatus(changes["status"]).ended
-        settings = dict(changes) | ({"live": "1"} if "status" in changes and not ended else {})
-        removed = ", ".join(name for name in (remove, "#live" if ended else "") if name)
+        listed = _UNTIDY if changes.get("untidy") else _LIVE if "status" in changes and not ended else None
+        settings = dict(changes) | ({"live": listed} if listed else {})
+        unlisted = listed is None and (ended or changes.get("untidy") is False)
+        removed = ", ".join(name for name in (remove, "#live" if unlisted else "") if name)
         change = "SET " + ", ".join(f"#{name} = :{name}" for name in settings)
         change += f" REMOVE {removed}" if removed else ""
         parts = expression(condition, {**values, **settings}, change)
@@ -384,7 +507,7 @@ class RunsTable:
 
 def _over(charge: Charge) -> BudgetExceeded:
     return BudgetExceeded(
-        f"The training may cost {charge.dollars:.2f} USD; less is left of the {charge.limit:.2f} USD "
+        f"The training may cost {charge.dollars:.2f} USD; less is left of the {charge.limit or 0:.2f} USD "
         f"for {charge.month}.",
         "Raise the deployment's monthly budget, train on fewer epochs, or wait for the next month.",
     )

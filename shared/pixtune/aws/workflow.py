@@ -33,10 +33,15 @@ class StepFunctions:
         except self._client.exceptions.ExecutionAlreadyExists:
             return
 
+    def stop(self, run_id: str, attempt: int, cause: str) -> None:
+        self._client.stop_execution(executionArn=self._execution(run_id, attempt), cause=cause)
+
+    def _execution(self, run_id: str, attempt: int) -> str:
+        return self._machine.replace(":stateMachine:", ":execution:") + f":{run_id}-{attempt}"
+
     def ended_badly(self, run_id: str, attempt: int) -> str | None:
-        arn = self._machine.replace(":stateMachine:", ":execution:") + f":{run_id}-{attempt}"
         try:
-            status = self._client.describe_execution(executionArn=arn)["status"]
+            status = self._client.describe_execution(executionArn=self._execution(run_id, attempt))["status"]
         except self._client.exceptions.ExecutionDoesNotExist:
             return None
         return status if status in ("FAILED", "TIMED_OUT", "ABORTED") else None

@@ -26,7 +26,8 @@ class Estimate:
 
     asked, answered: tokens of the evaluation's questions and answers, over all models evaluated. *_usd: None where
     the provider publishes no prices. priced: the day the prices were read. epochs_asked: whether the number of epochs
-    was asked for, or is the provider's own choice.
+    was asked for, or is the provider's own choice. raw: the training tokens by the rules alone, where `observed`
+    earlier bills have calibrated them (costs.calibration).
     """
 
     provider: str
@@ -40,6 +41,8 @@ class Estimate:
     training_usd: Band | None
     evaluation_usd: Band | None
     priced: date
+    raw: Band | None = None
+    observed: int = 0
 
     @property
     def usd(self) -> Band | None:
@@ -53,6 +56,8 @@ class Estimate:
             "epochs": self.epochs.to_json(),
             "epochs_asked": self.epochs_asked,
             "tokens": self.trained.to_json(),
+            "raw_tokens": (self.raw or self.trained).to_json(),
+            "observed": self.observed,
             "evaluation_tokens": (self.asked + self.answered).to_json(),
             "usd": self.usd and self.usd.to_json(4),
             "training_usd": self.training_usd and self.training_usd.to_json(4),
@@ -61,7 +66,8 @@ class Estimate:
         }
 
 
-def _turns_band(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec: ProviderSpec) -> Band:
+def question_tokens(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec: ProviderSpec) -> Band:
+    """Tokens of some of a row's turns, with the system text they are sent with."""
     system = (row.annotation.system if row.annotation else None) or settings.system or ""
     tokens = text_band(system) + framing_band(len(turns) + bool(system))
     for turn in turns:
@@ -76,7 +82,7 @@ def _turns_band(row: Row, turns: Sequence[Turn], settings: DatasetSettings, spec
 
 def training_tokens(row: Row, settings: DatasetSettings, spec: ProviderSpec) -> Band:
     """Tokens of one row as a training line, seen once."""
-    return _turns_band(row, asked_turns(row, settings.prompt), settings, spec)
+    return question_tokens(row, asked_turns(row, settings.prompt), settings, spec)
 
 
 def estimate(
@@ -95,7 +101,7 @@ def estimate(
     asked = answered = ZERO
     for row in tested:
         question, expected = question_and_answer(row, settings.prompt)
-        asked += _turns_band(row, question, settings, spec)
+        asked += question_tokens(row, question, settings, spec)
         answered += Band(1, max(1, text_band(expected).mid), text_bytes(expected) + REPLY_MARGIN)
     asked, answered = asked * models, answered * models
     prices = spec.prices

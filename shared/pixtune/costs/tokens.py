@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from pixtune.costs.bands import Band
@@ -74,6 +75,7 @@ def image_tokens(width: int, height: int, detail: str, rule: ImageTokenRule, *, 
     return rule.base + int(rule.each) * _tiles(width, height, rule, enlarge=enlarge)
 
 
+@lru_cache(maxsize=4096)  # converted images have few sizes
 def image_band(width: int, height: int, detail: str, rule: ImageTokenRule) -> Band:
     """The common reading, and as its high end the one in which small images are enlarged."""
     common = image_tokens(width, height, detail, rule)

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from pixtune.datasets.tasks import in_words
 from pixtune.datasets.version import Manifest
+from pixtune.errors import DatasetNotReady
+from pixtune.examples.overview import versions
+from pixtune.examples.ports import Examples
 from pixtune.examples.rows import Row, read_rows
 from pixtune.training.ports import ArtifactStore
 
@@ -14,6 +17,16 @@ from pixtune.training.ports import ArtifactStore
 def read_manifest(artifacts: ArtifactStore, key: str) -> Manifest:
     """Raises LookupError when there is no such manifest: versions are never deleted while a run names them."""
     return Manifest.from_json(json.loads(stored(artifacts, key)))
+
+
+def published_version(dataset: str, version: int, table: Examples, artifacts: ArtifactStore) -> Manifest:
+    """A version as it was published, however the dataset has changed since. Raises DatasetNotReady when there is none
+    of that number."""
+    known = {int(found["version"]): str(found["manifest_key"]) for found in versions(table, dataset)}
+    if version not in known:
+        listed = ", ".join(map(str, sorted(known))) or "none"
+        raise DatasetNotReady(f"{dataset!r} has no version {version}.", f"Its published versions: {listed}.")
+    return read_manifest(artifacts, known[version])
 
 
 def read_split(artifacts: ArtifactStore, manifest: Manifest, split: str) -> list[Row]:

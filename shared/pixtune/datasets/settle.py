@@ -90,6 +90,9 @@ def settle_uploads(
         return Settled(True)  # an attempt that goes on from a version published before
     if run.status is RunStatus.QUEUED:
         runs.update(run_id, {"status": RunStatus.RUNNING.value, "stage": "SettleUploads"})
+    if run.settings.version is not None:  # it trains what was published before: nothing that was dropped since
+        runs.update(run_id, {"stage": "PublishDataset"})
+        return Settled(True)
     missing = ingest.outstanding(run.dataset, run.requested_at + _CLOCK_SLACK)
     if not missing:
         # The stage closes the run to further requests; one that came in just before it has uploads of its own.

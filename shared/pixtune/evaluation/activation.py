@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from pixtune.errors import RunDeadlinePassed
+from dataclasses import replace
+
+from pixtune.errors import FenceLost, RunDeadlinePassed
 from pixtune.evaluation.judge import checkpoint_of
 from pixtune.providers.port import Activation, TrainingProvider
 from pixtune.training.ports import Runs
 
 
-def activate_model(run_id: str, step: int, *, now: float, runs: Runs, provider: TrainingProvider) -> Activation:
-    """Whether the checkpoint's model answers now. RunDeadlinePassed: it does not, and the run has no time left."""
+def activate_model(
+    run_id: str, attempt: int, step: int, *, now: float, runs: Runs, provider: TrainingProvider
+) -> Activation:
+    """Whether the checkpoint's model answers now. RunDeadlinePassed: it does not, and the run has no time left.
+    FenceLost: the run has ended, or another attempt goes on with it, so nothing is activated."""
+    checkpoint = checkpoint_of(runs, runs.get(run_id), step)
+    if not checkpoint.activated:
+        runs.put_checkpoint(replace(checkpoint, activated=True))
+    # Read after that mark was written: whoever ends the run from here on finds the mark, and takes the model down.
     run = runs.get(run_id)
-    checkpoint = checkpoint_of(runs, run, step)
+    if run.status.ended or run.attempt != attempt:
+        raise FenceLost(f"{run_id} is {run.status.value} in attempt {run.attempt}; this is attempt {attempt}.")
     activation = provider.activate(checkpoint.model_id)
     if not activation.active and run.deadline_at and now > run.deadline_at:
         raise RunDeadlinePassed(
@@ -23,4 +33,6 @@ def activate_model(run_id: str, step: int, *, now: float, runs: Runs, provider: 
 
 def release_model(run_id: str, step: int, *, runs: Runs, provider: TrainingProvider) -> None:
     """Let the provider take the checkpoint's model down, where it was deployed for the evaluation."""
-    provider.release(checkpoint_of(runs, runs.get(run_id), step).model_id)
+    checkpoint = checkpoint_of(runs, runs.get(run_id), step)
+    provider.release(checkpoint.model_id)
+    runs.put_checkpoint(replace(checkpoint, activated=False))

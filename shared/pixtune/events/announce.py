@@ -12,17 +12,21 @@ from typing import Any, Protocol
 
 from pixtune.events.announced import (
     AliasMoved,
+    ApprovalRequested,
     CheckpointRecorded,
     DatasetPublished,
     ExampleChanged,
+    ModelRetiring,
     RunChanged,
     RunFailed,
+    RunStuck,
     UploadJudged,
     Warned,
 )
 from pixtune.events.cloud_events import CloudEvent
 from pixtune.examples.items import ExampleItem, State, UploadItem
 from pixtune.registry.models import AliasMove
+from pixtune.registry.retiring import Retiring
 from pixtune.training.run import Checkpoint, Run, RunStatus
 
 Item = Mapping[str, Any]
@@ -93,6 +97,47 @@ def events_for(change: ItemChange) -> list[CloudEvent]:
 
 
 def _run(old: Item | None, new: Item) -> Said:
+    return _status(old, new) + _stuck(old, new) + _approval(old, new)
+
+
+def _approval(old: Item | None, new: Item) -> Said:
+    approval = new.get("approval")
+    if not approval or approval["state"] != "asked" or (old or {}).get("approval") == approval:
+        return []
+    run = Run.from_json(new)
+    dollars = (run.estimate or {}).get("usd") or {}
+    data = ApprovalRequested(
+        run_id=run.run_id,
+        dataset=run.dataset,
+        attempt=run.attempt,
+        provider=run.settings.provider,
+        base_model=run.settings.base_model,
+        version=run.version,
+        usd_low=dollars.get("low"),
+        usd_mid=dollars.get("mid"),
+        usd_high=approval["usd"],
+    )
+    return [("pixtune.run.approval_requested.v1", f"run/{run.run_id}", data)]
+
+
+def _stuck(old: Item | None, new: Item) -> Said:
+    if old is None or old.get("stuck_at") or not new.get("stuck_at"):
+        return []
+    run = Run.from_json(new)
+    data = RunStuck(
+        run_id=run.run_id,
+        dataset=run.dataset,
+        attempt=run.attempt,
+        provider=run.settings.provider,
+        base_model=run.settings.base_model,
+        provider_job_id=run.provider_job_id,
+        provider_status=run.provider_status,
+        waited_seconds=round((run.stuck_at or 0.0) - (run.waiting_since or 0.0)),
+    )
+    return [("pixtune.run.stuck.v1", f"run/{run.run_id}", data)]
+
+
+def _status(old: Item | None, new: Item) -> Said:
     if old is not None and (old["status"], old["attempt"]) == (new["status"], new["attempt"]):
         return []
     run = Run.from_json(new)
@@ -204,6 +249,13 @@ def _alias(old: Item | None, new: Item) -> Said:
     return [(f"pixtune.model.{word}.v1", f"dataset/{move.dataset}/alias/{move.alias}", data)]
 
 
+def _retiring(old: Item | None, new: Item) -> Said:
+    if old is not None:
+        return []
+    data = ModelRetiring(**Retiring.from_json(new).to_json() | {"instead": tuple(new["instead"])})
+    return [("pixtune.model.retiring.v1", f"dataset/{data.dataset}/alias/{data.alias}", data)]
+
+
 # Which items mean something to others, by the beginning of their sort key.
 _MEANINGS: Mapping[str, Callable[[Item | None, Item], Said]] = {
     "IMAGE#": _upload,
@@ -213,4 +265,5 @@ _MEANINGS: Mapping[str, Callable[[Item | None, Item], Said]] = {
     "RUN": _run,
     "CHECKPOINT#": _checkpoint,
     "HISTORY#": _alias,
+    "RETIRING#": _retiring,
 }

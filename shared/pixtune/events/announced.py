@@ -95,6 +95,39 @@ class RunChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalRequested:
+    """A run waits until a person approves of what it may cost, or until the deployment's patience ends, which denies
+    it. usd_high: what is approved, in US dollars; usd_low, usd_mid: what is more likely. null: no price is known."""
+
+    run_id: str
+    dataset: str
+    attempt: int
+    provider: str
+    base_model: str
+    version: int | None
+    usd_low: float | None
+    usd_mid: float | None
+    usd_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStuck:
+    """A run's provider job waits in the provider's queue for longer than the deployment's limit. The run goes on.
+
+    provider_status: validating or queued.
+    """
+
+    run_id: str
+    dataset: str
+    attempt: int
+    provider: str
+    base_model: str
+    provider_job_id: str | None
+    provider_status: str | None
+    waited_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointRecorded:
     """A model was saved on the way. metrics: under OpenAI's metric names."""
 
@@ -119,6 +152,22 @@ class AliasMoved:
     run_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRetiring:
+    """The base model under an alias answers no more from retires_on (a date) on. instead: "provider/base_model" whose
+    limits the model's dataset version keeps as it is. version: that dataset version."""
+
+    dataset: str
+    alias: str
+    model_version: int
+    version: int
+    provider: str
+    base_model: str
+    retires_on: str
+    days_left: int
+    instead: tuple[str, ...]
+
+
 DATA: Mapping[str, type] = {
     "pixtune.image.accepted.v1": UploadJudged,
     "pixtune.image.fixed.v1": UploadJudged,
@@ -136,9 +185,12 @@ DATA: Mapping[str, type] = {
     "pixtune.run.failed.v1": RunChanged,
     "pixtune.run.cancelled.v1": RunChanged,
     "pixtune.run.joined.v1": RunChanged,
+    "pixtune.run.approval_requested.v1": ApprovalRequested,
+    "pixtune.run.stuck.v1": RunStuck,
     "pixtune.checkpoint.recorded.v1": CheckpointRecorded,
     "pixtune.model.promoted.v1": AliasMoved,
     "pixtune.model.rolled_back.v1": AliasMoved,
+    "pixtune.model.retiring.v1": ModelRetiring,
     REQUESTED: TrainingWish,
 }
 """Event type -> the class of its data. The last one is not ours to send: it is what others ask with."""

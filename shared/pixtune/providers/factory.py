@@ -1,10 +1,12 @@
-"""A provider's name, base model, URL and key in; its adapter out."""
+"""A provider's name, base model, URL and key, or AWS's clients, in; its adapter out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pixtune.errors import ProviderRefused
+from pixtune.providers.azure import AzureProvider
+from pixtune.providers.bedrock import AwsSide, BedrockProvider, Home
 from pixtune.providers.limits import Limits
 from pixtune.providers.openai_shaped import OpenAIShapedProvider
 from pixtune.providers.port import TrainingProvider
@@ -16,8 +18,11 @@ def provider_for(
     urls: Mapping[str, str],
     secrets: Mapping[str, Mapping[str, str]],
     limits: Limits,
+    *,
+    aws: Callable[[str], AwsSide] | None = None,
 ) -> TrainingProvider:
     """urls: base URL by provider name, empty where a provider is not available. secrets: name -> {"api_key": ...}.
+    aws: for Bedrock, which needs no key: AWS's clients and the bucket of this name (`wiring` has them).
 
     Raises ProviderRefused when the provider, its base model, its URL or its key is unknown, naming what to do.
     """
@@ -33,10 +38,15 @@ def provider_for(
         raise ProviderRefused(
             f"Provider {name!r} has no URL in this deployment.", f"Available: {offered}; or set it in PROVIDER_URLS."
         )
+    if aws is not None and name == "bedrock":
+        home = Home.from_url(urls[name])
+        return BedrockProvider(spec, home, aws(home.bucket))
     key = secrets.get(name, {}).get("api_key", "")
     if not key:
         raise ProviderRefused(
             f"There is no api_key for provider {name!r}.",
             f'Put {{"{name}": {{"api_key": "..."}}}} into the provider secret.',
         )
+    if name == "azure":
+        return AzureProvider(spec, urls[name], secrets[name])
     return OpenAIShapedProvider(spec, urls[name], key)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
+from itertools import takewhile
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from pixtune.compliance.ports import Moderation
@@ -23,9 +25,11 @@ from pixtune.providers import chat_rows
 from pixtune.providers.limits import ProviderSpec
 from pixtune.providers.port import (
     Activation,
+    JobMessage,
     JobRequest,
     JobState,
     JobView,
+    Progress,
     ProviderCheckpoint,
     ReadImage,
     Reply,
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     import openai
     from openai.types import ModerationMultiModalInputParam
     from openai.types.chat import ChatCompletionMessageParam
-    from openai.types.fine_tuning import FineTuningJob
+    from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
     from openai.types.fine_tuning.job_create_params import Method
 
 TAG = "pixtune"  # metadata every job of ours carries besides its run id; the sweep touches no others
@@ -79,6 +83,7 @@ class OpenAIShapedProvider:
     ) -> None:
         self.spec = spec
         self._base_url, self._api_key, self._transport = base_url, api_key, transport
+        self._create_body: Mapping[str, str] | None = None  # what a provider wants in a create besides OpenAI's
 
     @cached_property
     def _client(self) -> openai.OpenAI:
@@ -213,6 +218,7 @@ class OpenAIShapedProvider:
                 seed=omit if request.seed is None else request.seed,
                 suffix=self.spec.suffix(request.suffix) or omit,
                 metadata={"run_id": request.run_id, "made_by": TAG},
+                extra_body=self._create_body,
             )
         return _view(job)
 
@@ -231,20 +237,43 @@ class OpenAIShapedProvider:
                 return view
             raise
 
+    def pause(self, job_id: str) -> JobView:
+        try:
+            with self._faults(f"pausing job {job_id}"):
+                return _view(self._client.fine_tuning.jobs.pause(job_id))
+        except ProviderRefused:
+            view = self.status(job_id)
+            if view.state is JobState.PAUSED:  # the answer to an earlier try was lost
+                return view
+            raise
+
+    def resume(self, job_id: str) -> JobView:
+        try:
+            with self._faults(f"letting job {job_id} go on"):
+                return _view(self._client.fine_tuning.jobs.resume(job_id))
+        except ProviderRefused:
+            view = self.status(job_id)
+            if view.state is not JobState.PAUSED:
+                return view
+            raise
+
+    def progress(self, job_id: str, since: float) -> Progress:
+        with self._faults(f"reading the events of job {job_id}"):
+            # Newest first: a page or two are read, however long the job has been running.
+            listed = self._client.fine_tuning.jobs.list_events(job_id, limit=100)
+            events = list(takewhile(lambda event: event.created_at >= since, listed))[::-1]
+        messages = [_message(event) for event in events if _point(event) is None]
+        return Progress(_merged(point for point in map(_point, events) if point), messages)
+
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
         with self._faults(f"reading the metrics of job {job_id}"):
-            # The type of an event is not what the client's literal says (moderation_checks exists): look at the data.
             events = self._client.fine_tuning.jobs.list_events(job_id, limit=100)
-            points = [_numbers(event.data) for event in events if isinstance(event.data, dict)]
-            points = [point for point in points if "step" in point]
+            points = [point for point in map(_point, events) if point]
             if not points:
                 job = self._client.fine_tuning.jobs.retrieve(job_id)
                 for file_id in job.result_files[:1]:
                     points = result_points(self._client.files.content(file_id).read())
-        merged: dict[float, dict[str, float]] = {}
-        for point in points:
-            merged.setdefault(point["step"], {}).update(point)
-        return [merged[step] for step in sorted(merged)]
+        return _merged(points)
 
     def checkpoints(self, job_id: str) -> Sequence[ProviderCheckpoint]:
         with self._faults(f"listing the checkpoints of job {job_id}"):
@@ -292,6 +321,15 @@ class OpenAIShapedProvider:
 
     def release(self, model_id: str) -> None:
         """Nothing is deployed, so nothing bills until it is released."""
+
+    def delete_model(self, model_id: str) -> None:
+        import openai
+
+        with self._faults(f"deleting model {model_id}"):
+            try:
+                self._client.models.delete(model_id)
+            except openai.NotFoundError:
+                return
 
     def answer(
         self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage
@@ -350,6 +388,26 @@ def _view(job: FineTuningJob) -> JobView:
         error_message=error.message if error else None,
         trained_tokens=job.trained_tokens,
     )
+
+
+def _point(event: FineTuningJobEvent) -> dict[str, float] | None:
+    """The metric point in an event; None: it has none. An event's type is not what the client's literal says
+    (`moderation_checks` exists): look at the data."""
+    found = _numbers(event.data) if isinstance(event.data, dict) else {}
+    return found if "step" in found else None
+
+
+def _merged(points: Iterable[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """One point a step, in order."""
+    merged: dict[float, dict[str, float]] = {}
+    for point in points:
+        merged.setdefault(point["step"], {}).update(point)
+    return [merged[step] for step in sorted(merged)]
+
+
+def _message(event: FineTuningJobEvent) -> JobMessage:
+    more = f" {json.dumps(event.data, ensure_ascii=False, default=str)}" if event.data else ""
+    return JobMessage(event.id, float(event.created_at), event.level, event.message + more, event.type or "message")
 
 
 def _numbers(data: Mapping[str, Any]) -> dict[str, float]:

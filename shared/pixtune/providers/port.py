@@ -61,6 +61,29 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class JobMessage:
+    """Something the provider says about a job: a step taken, a warning, a picture left out, a check of the model.
+
+    id: the provider's, the same however often it is listed. at: Unix seconds. level: info, warn or error.
+    kind: the provider's own word ("message", "moderation_checks", ...).
+    """
+
+    id: str
+    at: float
+    level: str
+    text: str
+    kind: str = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a job has said since a moment: metric points (each with "step") and messages, oldest first."""
+
+    points: Sequence[Mapping[str, float]] = ()
+    messages: Sequence[JobMessage] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderCheckpoint:
     """A checkpoint as the provider lists it; metrics under OpenAI's names, absent ones left out."""
 
@@ -135,8 +158,20 @@ class TrainingProvider(Protocol):
 
     def cancel(self, job_id: str) -> JobView: ...
 
+    def pause(self, job_id: str) -> JobView:
+        """Halt the job; one that is paused already is answered as it is. ProviderRefused: it cannot be paused."""
+        ...
+
+    def resume(self, job_id: str) -> JobView:
+        """Let a paused job go on; one that is not paused is answered as it is."""
+        ...
+
+    def progress(self, job_id: str, since: float) -> Progress:
+        """What the job said at or after `since` (Unix seconds), while it runs."""
+        ...
+
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
-        """Metric points so far, each with "step"."""
+        """All metric points so far, each with "step"."""
         ...
 
     def checkpoints(self, job_id: str) -> Sequence[ProviderCheckpoint]:
@@ -151,6 +186,10 @@ class TrainingProvider(Protocol):
     def activate(self, model_id: str) -> Activation: ...
 
     def release(self, model_id: str) -> None: ...
+
+    def delete_model(self, model_id: str) -> None:
+        """Remove a trained model for good; one that is not there is success. ProviderRefused: it stays."""
+        ...
 
     def answer(
         self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage

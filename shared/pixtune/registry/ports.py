@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from pixtune.registry.models import AliasMove, ModelVersion
@@ -12,7 +12,7 @@ class Models(Protocol):
     """Model versions, aliases and their history. All reads are strongly consistent."""
 
     def register(self, model: ModelVersion) -> ModelVersion:
-        """Give the model the dataset's next number. A run has one model version: a repeat answers the first."""
+        """Give the model the dataset's next number. A checkpoint has one model version: a repeat answers that."""
         ...
 
     def model(self, dataset: str, number: int) -> ModelVersion | None: ...
@@ -27,6 +27,10 @@ class Models(Protocol):
 
     def aliases(self, dataset: str) -> Sequence[AliasMove]:
         """All aliases of the dataset, by name."""
+        ...
+
+    def named(self, dataset: str) -> Collection[str]:
+        """The ids of the models that the dataset's aliases name."""
         ...
 
     def history(self, dataset: str, alias: str) -> Sequence[AliasMove]:

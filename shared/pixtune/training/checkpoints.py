@@ -47,6 +47,7 @@ def merged(run: Run, listed: Sequence[ProviderCheckpoint], stored: Sequence[Chec
                 item.metrics,
                 before.score if before else None,
                 before.evaluation_key if before else None,
+                before.activated if before else False,
             )
         )
     return checkpoints

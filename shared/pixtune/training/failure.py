@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pixtune.errors import FenceLost, ProviderRefused, ProviderUnavailable, RunEnded
-from pixtune.providers.port import JobView, TrainingProvider
+from pixtune.providers.port import JobView
 from pixtune.training.launch import adoptable, lives
 from pixtune.training.ports import TrainingRuns
 from pixtune.training.run import Failure, Run, RunEvent, RunStatus
+from pixtune.training.tidying import Named, ProviderOfRun, tidy
 
 _TRIES = 5  # each means that a launch was under way for the same run
 _CAUSE_CHARACTERS = 4_000
@@ -41,8 +42,21 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
         "provider_job_ended",
         "Mend what the provider names and ask again, or try the same: " + _RESUME,
     ),
-    "BudgetExceeded": ("budget_exceeded", "Raise the monthly budget or wait for the next month. Then: " + _RESUME),
+    "BudgetExceeded": (
+        "budget_exceeded",
+        "Raise the budget that is named, or ask for less: `pixtune cost` shows what cheaper settings save. "
+        "With a higher budget, or next month: " + _RESUME,
+    ),
+    "TooManyJobs": ("too_many_jobs", "Wait until another run has ended, or raise MaxLiveJobs. Then: " + _RESUME),
+    "ApprovalDenied": (
+        "approval_denied",
+        "Nothing was charged. Ask for a cheaper training, or ask for approval again: " + _RESUME,
+    ),
     "RunDeadlinePassed": ("run_deadline_passed", "Look at the provider's queue. Then: " + _RESUME),
+    "LimitsRefused": (
+        "limits_refused",
+        "Mend the deployment's own limits table (template parameter ProviderLimits). Then: " + _RESUME,
+    ),
     "FenceLost": ("fence_lost", "Two executions worked on this run at once, and this one stopped. " + _RESUME),
     "RunEnded": ("run_ended", "The run was ended from outside. " + _RESUME),
     "States.Timeout": ("step_timed_out", _READ_LOG),
@@ -127,12 +141,12 @@ def failure_of(run: Run, failed: Failed, fate: Fate) -> Failure:
 
 
 def record_failure(
-    failed: Failed, *, now: float, runs: TrainingRuns, provider_of: Callable[[Run], TrainingProvider]
+    failed: Failed, *, now: float, runs: TrainingRuns, provider_of: ProviderOfRun, named: Named
 ) -> Failure | None:
-    """End the run as failed (as cancelled when its execution was aborted), and cancel its provider job.
+    """End the run as failed (as cancelled when its execution was aborted), cancel its provider job, and tidy up.
 
     Does nothing to a run that has ended or has a newer attempt, and answers the failure it shows; None when it shows
-    none, or there is no such run.
+    none, or there is no such run. What cannot be tidied up now, or is not for a crash, the sweep does.
     """
     for _ in range(_TRIES):
         try:
@@ -150,17 +164,23 @@ def record_failure(
             "failure": asdict(failure),
             "ended_at": now,
             "task_token": None,
+            # Settled first: whoever activates a model after that sees that the run has ended, and lets it be.
+            "untidy": bool(run.files or run.steps or fate.may_cost),
         }
         if fate.job is not None:
             changes |= {"provider_job_id": fate.job.job_id, "provider_status": fate.job.state.value}
-        never_made = run.provider_job_id is None and run.intent_at is None
-        if runs.settle(run.run_id, changes, fence=run.fence, release=never_made):
-            runs.add_event(run.run_id, RunEvent(now, f"run-{changes['status']}", f"{failure.code}: {failure.cause}"))
+        # What an earlier attempt was charged was for a job that it made.
+        never_made = run.provider_job_id is None and run.intent_at is None and run.reserved_attempt == run.attempt
+        if runs.settle(run.run_id, changes, fence=run.fence, release=never_made, job_may_run=fate.may_cost):
+            text = f"{failure.code}: {failure.cause}"
+            runs.add_event(run.run_id, RunEvent(now, f"run-{changes['status']}", text, "error"))
+            if changes["untidy"]:
+                tidy(runs.get(run.run_id), now=now, runs=runs, provider_of=provider_of, named=named)
             return failure
     raise FenceLost(f"{failed.run_id}: launches kept taking over while its failure was recorded.")
 
 
-def _end_job(run: Run, provider_of: Callable[[Run], TrainingProvider]) -> Fate:
+def _end_job(run: Run, provider_of: ProviderOfRun) -> Fate:
     """Cancel the run's provider job, if it has or may have one, so that a failed run costs nothing more."""
     if run.provider_job_id is None and run.intent_at is None:
         return Fate()
@@ -178,7 +198,9 @@ def _end_job(run: Run, provider_of: Callable[[Run], TrainingProvider]) -> Fate:
         if not job.state.ended:
             job = provider.cancel(job.job_id)
     except (ProviderUnavailable, ProviderRefused) as error:
-        text = f"It could not be cancelled, so {name} may still run and cost: {error}. Cancel it there, or {resume}"
+        text = (
+            f"It could not be cancelled, so {name} may still run and cost: {error}. The sweep tries again; {resume}"
+        )
         return Fate(text, may_cost=True)
     if not lives(job.state):
         return Fate(f"The provider job {job.job_id} is {job.state.value}.", job)

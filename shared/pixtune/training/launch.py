@@ -6,21 +6,24 @@ The rules (each one holds off a second paid job, and the simulation shows it):
 - after an unknown outcome nothing is created until the provider's quiet window has passed, in which a create still
   under way arrives and a list that lags catches up;
 - a job is looked up by its tag before another is created;
-- the create is sent once: the provider's adapter does not retry it.
+- the create is sent once: the provider's adapter does not retry it;
+- the budget is charged, and the run counted among the live jobs, in the transaction that reserves: once for every
+  job that may be made.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pixtune.errors import ProviderRefused, ProviderUnavailable, RunDeadlinePassed
 from pixtune.providers.port import JobRequest, JobState, JobView, TrainingProvider
+from pixtune.training.approval import refuse_unapproved
+from pixtune.training.budget import Budget, charge_for
 from pixtune.training.ports import TrainingRuns
-from pixtune.training.run import Charge, Run, RunEvent, RunStatus, training_id
+from pixtune.training.run import Run, RunEvent, RunStatus, training_id
 
 # A create is sent within this time of writing its intent, or not at all: a process may be frozen in between.
 SEND_WITHIN_SECONDS = 5.0
@@ -44,11 +47,11 @@ class Launch:
 @dataclass(frozen=True, slots=True)
 class LaunchLimits:
     """window: the provider's quiet window. deadline: seconds a training may take, from its first launch on.
-    monthly_budget: US dollars the deployment may reserve per month, None for no limit."""
+    budget: what the deployment allows."""
 
     window: float
     deadline: float
-    monthly_budget: float | None = None
+    budget: Budget = field(default_factory=Budget)
 
 
 def lives(job_state: str | None) -> bool:
@@ -73,14 +76,6 @@ def quiet_seconds_left(run: Run, window: float, now: float) -> float:
     return 0.0 if run.intent_at is None else max(0.0, run.intent_at + window - now)
 
 
-def charge_for(run: Run, limits: LaunchLimits, now: float) -> Charge | None:
-    """What the training takes out of the budget: the high end of its estimate; nothing where it has no price."""
-    if limits.monthly_budget is None:
-        return None
-    dollars = float(run.estimate["usd"]["high"]) if run.estimate and run.estimate["usd"] else 0.0
-    return Charge(f"{datetime.fromtimestamp(now, UTC):%Y-%m}", dollars, limits.monthly_budget)
-
-
 def launch(
     run_id: str,
     attempt: int,
@@ -94,8 +89,8 @@ def launch(
     """Bring the run to one provider job; safe to call any number of times, at once too.
 
     clock: Unix seconds; the budget is charged to its month, in UTC. seconds_left: until this process is killed.
-    Raises FenceLost when another call has taken over, RunEnded, ProviderRefused (no job was made), BudgetExceeded
-    and RunDeadlinePassed.
+    Raises FenceLost when another call has taken over, RunEnded, ProviderRefused (no job was made), BudgetExceeded,
+    TooManyJobs, ApprovalDenied and RunDeadlinePassed.
     """
     run = runs.get(run_id)
     if run.status is RunStatus.JOINED:
@@ -112,7 +107,8 @@ def launch(
             f"No provider job could be launched within {limits.deadline:,.0f} s.",
             f"Look at the provider's status, then run `pixtune run resume {run_id}`.",
         )
-    if holder := _reserve(run, charge_for(run, limits, clock()), runs):
+    refuse_unapproved(run, limits.budget)
+    if holder := _reserve(run, limits.budget, clock(), runs):
         joined = {"status": RunStatus.JOINED.value, "joined": holder, "ended_at": clock()}
         runs.update(run_id, joined, fence=run.fence)
         return Launch("joined")
@@ -132,18 +128,29 @@ def launch(
     return Launch("launched")
 
 
-def _reserve(run: Run, charge: Charge | None, runs: TrainingRuns) -> str | None:
+def _reserve(run: Run, budget: Budget, now: float, runs: TrainingRuns) -> str | None:
     """Reserve the run's training; the run that holds it already, if one does."""
     assert run.version_digest is not None, "a run is launched after its version was published"
     training = training_id(run.version_digest, run.settings)
+    charge = charge_for(run, budget, now)
     while True:
         holder = runs.holder(training)
-        if holder == run.run_id:
-            return None
         held_by = runs.get(holder) if holder else None
-        if held_by is not None and holds(held_by):
+        if held_by is not None and held_by.run_id == run.run_id:
+            if held_by.reserved_attempt == run.attempt:
+                return None
+            if run.intent_at is not None:
+                charge = None  # an earlier attempt's create has no answer yet: its charge is for the same job
+        elif held_by is not None and holds(held_by):
             return held_by.run_id
-        if runs.reserve(run.run_id, training, fence=run.fence, instead_of=held_by, charge=charge):
+        if runs.reserve(
+            run.run_id,
+            training,
+            fence=run.fence,
+            instead_of=held_by,
+            charge=charge,
+            max_live=budget.live_jobs,
+        ):
             return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -14,7 +15,7 @@ from pixtune.events.s3 import Change, parse
 from pixtune.examples.rows import canonical
 from pixtune.keys import DATASET, dataset_of, is_ready_marker
 from pixtune.training.request import TrainingOrder
-from pixtune.training.run import Hyperparameters, TrainingSettings
+from pixtune.training.run import Hyperparameters, Terms, TrainingSettings
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -24,7 +25,9 @@ REQUESTED = "pixtune.training.requested"  # the detail-type that asks for a trai
 
 @dataclass(frozen=True, slots=True)
 class TrainingWish:
-    """The detail of such an event. None: the deployment's default provider, that provider's default base model."""
+    """The detail of such an event. None: the deployment's default provider, that provider's default base model.
+    version: train this published version and cut none. max_usd, approval_above_usd, accept_retirement: as in
+    `training.run.Terms`."""
 
     __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012  # read by pydantic
 
@@ -34,6 +37,10 @@ class TrainingWish:
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     seed: int | None = None
     again: bool = False
+    version: int | None = None
+    max_usd: float | None = None
+    approval_above_usd: float | None = None
+    accept_retirement: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +115,26 @@ def _marker_order(event: Mapping[str, Any], defaults: Defaults) -> TrainingOrder
 def order_for(wish: TrainingWish, door: str, key: str, body_hash: str, defaults: Defaults) -> TrainingOrder | Refusal:
     """The order for a wish that came through this door under this key, what it leaves open filled in."""
     provider = wish.provider or defaults.provider
+    terms = Terms(wish.max_usd, wish.approval_above_usd, wish.accept_retirement)
+    for name in ("max_usd", "approval_above_usd"):
+        dollars = getattr(terms, name)
+        if dollars is not None and not 0 <= dollars < math.inf:  # no number is in between either
+            return Refusal("bad_training_request", (f"{name}: {dollars} is no sum of US dollars",))
+    if wish.version is not None and wish.version < 1:
+        return Refusal("bad_training_request", (f"version: {wish.version}; versions are numbered from 1",))
     try:
         base_model = wish.base_model or defaults.base_model(provider)
     except RunFault as error:
         return Refusal("unknown_provider", (f"provider: {error}",))
     open_to_the_dataset = tuple(name for name in ("provider", "base_model") if getattr(wish, name) is None)
     settings = TrainingSettings(
-        provider, base_model, wish.hyperparameters, wish.seed, wish.again, defaulted=open_to_the_dataset
+        provider,
+        base_model,
+        wish.hyperparameters,
+        wish.seed,
+        wish.again,
+        defaulted=open_to_the_dataset,
+        version=wish.version,
+        terms=terms,
     )
     return TrainingOrder(wish.dataset, settings, door, key, body_hash)

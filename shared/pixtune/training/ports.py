@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from pixtune.costs.calibration import Observation
 from pixtune.training.run import Charge, Checkpoint, Request, Run, RunEvent
 
 
@@ -18,7 +19,8 @@ class Runs(Protocol):
     def update(self, run_id: str, changes: Mapping[str, Any], *, fence: int | None = None) -> None:
         """Set these fields of the run (JSON values, names of `Run`). With `fence`: only while the run's fence is
         still this one, else FenceLost. A status is set only while the run has not ended, else RunEnded (setting the
-        same again is fine). Closes the run to further requests when `open_to_requests` says so."""
+        same again is fine); one that ends the run counts it out of the live jobs. Closes the run to further requests
+        when `open_to_requests` says so."""
         ...
 
     def put_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -33,12 +35,24 @@ class Runs(Protocol):
         """Store metric points; each has "step"; a repeated step replaces."""
         ...
 
-    def metrics(self, run_id: str) -> Sequence[Mapping[str, float]]:
-        """In order of step."""
+    def metrics(self, run_id: str, after: int = -1) -> Sequence[Mapping[str, float]]:
+        """In order of step; only those of steps after this one."""
         ...
 
 
-class TrainingRuns(Runs, Protocol):
+class Bills(Protocol):
+    """What the last trainings on a base model were billed, beside what was estimated."""
+
+    def observations(self, provider: str, base_model: str) -> Sequence[Observation]:
+        """Oldest first; those that are remembered."""
+        ...
+
+    def remember_bill(self, provider: str, base_model: str, bill: Observation) -> None:
+        """Remember one more; a run's bill takes the place of its earlier one."""
+        ...
+
+
+class TrainingRuns(Runs, Bills, Protocol):
     """Run records as request, launch, polling, failure and the sweep need them."""
 
     def open_run(self, dataset: str, settings_digest: str) -> str | None:
@@ -53,18 +67,40 @@ class TrainingRuns(Runs, Protocol):
         """Raise the fence and answer the run with it. FenceLost when a newer attempt exists, RunEnded when ended."""
         ...
 
+    def untidy(self) -> Iterable[Run]:
+        """Ended runs that may have left something at their provider; may lag behind by seconds."""
+        ...
+
     def holder(self, training_id: str) -> str | None:
         """The run that holds the reservation of this training."""
         ...
 
     def reserve(
-        self, run_id: str, training_id: str, *, fence: int, instead_of: Run | None, charge: Charge | None
+        self,
+        run_id: str,
+        training_id: str,
+        *,
+        fence: int,
+        instead_of: Run | None,
+        charge: Charge | None,
+        max_live: int | None = None,
     ) -> bool:
-        """Reserve the training and charge the budget, both or neither; False when somebody else was faster.
+        """Reserve the training, charge the budget and count among the live jobs: all or nothing. False when somebody
+        else was faster, or it has been done for this attempt: look again.
 
-        instead_of: the ended run to take it over from, provided that it is still as shown. Raises FenceLost, and
-        BudgetExceeded when the month's budget has not that much left.
+        instead_of: the ended run to take it over from, or an earlier attempt of the same run, provided that it is
+        still as shown. charge: None takes nothing, and keeps what an earlier attempt of this run was charged.
+        max_live: how many runs may have a live job, None for any number. Raises FenceLost, BudgetExceeded when the
+        month's budget has not that much left, and TooManyJobs.
         """
+        ...
+
+    def live_jobs(self) -> frozenset[str]:
+        """The runs that count as having a live job: from reserving it until nothing of it can run any more."""
+        ...
+
+    def no_job_runs(self, run_id: str, attempt: int) -> None:
+        """Count the run out of the live jobs, provided that it has ended and is at this attempt still."""
         ...
 
     def record_job(self, run_id: str, provider: str, job_id: str, changes: Mapping[str, Any], *, fence: int) -> None:
@@ -77,11 +113,21 @@ class TrainingRuns(Runs, Protocol):
         """Keep the token of this polling turn; None when a newer turn or attempt has stored its own."""
         ...
 
-    def settle(self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool) -> bool:
+    def observe(
+        self, run_id: str, changes: Mapping[str, Any], events: Sequence[RunEvent], *, fence: int, seen: float
+    ) -> bool:
+        """Store what an answer about the provider job changes, with its events, all or nothing. False when the run's
+        `observed_at` is not `seen` any more. Raises FenceLost."""
+        ...
+
+    def settle(
+        self, run_id: str, changes: Mapping[str, Any], *, fence: int, release: bool, job_may_run: bool = False
+    ) -> bool:
         """End the run with `changes` and raise its fence, so that nothing under way writes any more. False when it
         has ended, or the fence is another one.
 
         release: give the training's reservation and its charge back: no provider job was made for it.
+        job_may_run: its provider job lives or may exist, so the run goes on counting among the live jobs.
         """
         ...
 
@@ -90,6 +136,10 @@ class TrainingRuns(Runs, Protocol):
         ...
 
     def add_event(self, run_id: str, event: RunEvent) -> None: ...
+
+    def add_events(self, run_id: str, events: Sequence[RunEvent]) -> None:
+        """Store events; one with an id that is there already replaces itself."""
+        ...
 
     def last_metric_step(self, run_id: str) -> int:
         """The highest step with a metric point, -1 without any."""
@@ -121,6 +171,10 @@ class Workflow(Protocol):
 
     def start(self, run_id: str, attempt: int) -> None:
         """Start the attempt's execution; one that exists already is success."""
+        ...
+
+    def stop(self, run_id: str, attempt: int, cause: str) -> None:
+        """Abort the attempt's execution; one that has ended already is success."""
         ...
 
     def ended_badly(self, run_id: str, attempt: int) -> str | None:

@@ -37,7 +37,13 @@ def next_attempt(run: Run, now: float) -> dict[str, Any]:
         "ended_at": None,
         "turn": 0,
         "task_token": None,
+        "waiting_since": None,
+        "stuck_at": None,
+        "asked": None,
+        "untidy": False,
     }
+    if run.untidy and run.provider_job_id is None and run.intent_at is None:
+        changes["files"] = {}  # they are about to be deleted, and uploading finds those that are not
     if run.version is None:
         changes["requested_at"] = now  # it will publish what is there now
     if run.provider_job_id is not None and not lives(run.provider_status):

@@ -38,11 +38,26 @@ class Hyperparameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a training may be paid for; nothing here changes what is trained.
+
+    max_usd: what it may cost at most, by the high end of its estimate. approval_above_usd: from this estimate on a
+    person has to approve it. A deployment's own limits count as well, whichever is stricter. accept_retirement: train
+    even though the base model stops answering soon.
+    """
+
+    max_usd: float | None = None
+    approval_above_usd: float | None = None
+    accept_retirement: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingSettings:
     """What to train, as asked for. again: train even though the same training was done before.
 
     defaulted: of provider and base_model those that the request left open; what stands there is the deployment's
     default, and the dataset's own settings may still decide otherwise when its version is published.
+    version: the published version to train; None: the dataset as it is when the run publishes it.
     """
 
     provider: str
@@ -52,14 +67,20 @@ class TrainingSettings:
     again: bool = False
     nonce: str = ""  # with `again`: what makes this training another one (the request's key)
     defaulted: tuple[str, ...] = ()
+    version: int | None = None
+    terms: Terms = field(default_factory=Terms)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainingSettings:
-        values = {**data, "hyperparameters": Hyperparameters(**data["hyperparameters"])}
-        return cls(**values | {"defaulted": tuple(data.get("defaulted", ()))})
+        read = {
+            "hyperparameters": Hyperparameters(**data["hyperparameters"]),
+            "defaulted": tuple(data.get("defaulted", ())),
+            "terms": Terms(**data.get("terms", {})),
+        }
+        return cls(**{**data, **read})
 
     def decided(
         self, provider: str | None, base_model: str | None, default: Callable[[str], str]
@@ -77,12 +98,17 @@ class TrainingSettings:
 
     def digest(self) -> str:
         """Equal settings, equal digest (32 hex digits)."""
-        return sha256(canonical(self.to_json()).encode()).hexdigest()[:32]
+        told = self.to_json()
+        for name, default in (("version", None), ("terms", asdict(Terms()))):
+            if told[name] == default:  # these came later, and must not make other trainings of earlier ones
+                del told[name]
+        return sha256(canonical(told).encode()).hexdigest()[:32]
 
 
 def training_id(version_digest: str, settings: TrainingSettings) -> str:
     """What is trained on what, and how: version digest, provider, base model, hyperparameters, seed."""
-    told = replace(settings, defaulted=()).digest()  # who decided makes no difference to what is trained
+    # Who decided, how the version was named and who pays make no difference to what is trained.
+    told = replace(settings, defaulted=(), version=None, terms=Terms()).digest()
     return "trn_" + sha256(f"{version_digest}\n{told}".encode()).hexdigest()[:40]
 
 
@@ -109,6 +135,13 @@ class Run:
     steps: checkpoints to evaluate, 0 being the base model. estimate: tokens and cost, low, mid, high.
     reenqueued_at: when SettleUploads last sent uploads again.
     turn, task_token: the polling turn that waits now. promotion: what promote_model decided and why.
+    observed_at: when the newest answer about the job that counts was asked for. heard_at: up to when the provider's
+    own events are stored. waiting_since: since when the job has been seen to wait in the provider's queue; stuck_at:
+    when that was found to be too long. asked: "pause" or "unpause", until a polling turn has done it.
+    untidy: ended, and files or deployed models of it may still lie at the provider.
+    reserved_attempt: the last attempt that reserved the training, and so charged what it was about to start.
+    approval, approval_token: whether a person lets it be paid for (training.approval), and the task that waits.
+    reconciled: the provider's bill beside the estimate (training.reconcile).
     """
 
     run_id: str
@@ -126,6 +159,7 @@ class Run:
     version_digest: str | None = None
     manifest_key: str | None = None
     training_id: str | None = None
+    reserved_attempt: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     uploads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fence: int = 0
@@ -144,6 +178,15 @@ class Run:
     task_token: str | None = None
     failure: Failure | None = None
     ended_at: float | None = None
+    observed_at: float = 0.0
+    heard_at: float = 0.0
+    waiting_since: float | None = None
+    stuck_at: float | None = None
+    asked: str | None = None
+    untidy: bool = False
+    approval: Mapping[str, Any] | None = None
+    approval_token: str | None = None
+    reconciled: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -176,6 +219,8 @@ class Checkpoint:
     metrics: OpenAI's metric names (train_loss, valid_loss, full_valid_loss, ...); any may be missing.
     score: share of test examples answered exactly, 0 to 1; None before it is evaluated.
     evaluation_key: where the answers and slice scores lie in the artifacts bucket.
+    activated: the provider was asked to let it answer, and not yet to take it down: it may bill.
+    kept: whether it can be returned to, with kept_because; None before that is decided, at the end of its run.
     """
 
     run_id: str
@@ -184,6 +229,9 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     score: float | None = None
     evaluation_key: str | None = None
+    activated: bool = False
+    kept: bool | None = None
+    kept_because: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {item.name: getattr(self, item.name) for item in fields(self)} | {"metrics": dict(self.metrics)}
@@ -196,11 +244,16 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something a person following the run wants to know. name: stable, in kebab-case; at: Unix seconds."""
+    """Something a person following the run wants to know. name: stable, in kebab-case; at: Unix seconds.
+
+    level: info, warn or error. id: the provider's own, where it said so: storing it again changes nothing.
+    """
 
     at: float
     name: str
     text: str
+    level: str = "info"
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +269,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a training takes out of a budget when it is reserved: dollars, of `limit` for `month` (2026-11)."""
+    """What a training takes out of a budget when it is reserved: dollars, of `limit` (None: of any sum) for `month`
+    (2026-11)."""
 
     month: str
     dollars: float
-    limit: float
+    limit: float | None
 
 
 def open_to_requests(changes: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from pixtune.training.ports import Requests, TrainingRuns, Workflow
+from pixtune.training.waking import wake
 
 TOLERANCE_SECONDS = 300  # between the sender's clock and ours, both ways
 MAX_BYTES = 256 * 1024
@@ -87,14 +88,7 @@ def receive(
         return Receipt(400, "bad_body", 'Expected JSON with {"data": {"id": ...}}.')
     if not requests.first_time(f"webhook:{provider}", headers["webhook-id"], now):
         return Receipt(200, "repeated")
-    run_id = runs.run_of_job(provider, job_id)
-    if run_id is None:
-        return Receipt(200, "unknown_job")
-    run = runs.get(run_id)
-    if run.task_token is None or run.status.ended:
-        return Receipt(200, "not_waiting")
-    workflow.succeed(run.task_token, {"status": "woken"})
-    return Receipt(200, "woken")
+    return Receipt(200, wake(provider, job_id, runs=runs, workflow=workflow))
 
 
 def _job_id(body: bytes) -> str | None:

@@ -50,7 +50,9 @@ LOCAL_PARAMETERS: Mapping[str, str] = {
     "SettleDeadlineSeconds": "120",
     "FactsWindowSeconds": "0",
     "ConvertConcurrency": "4",
+    "ReadObjectTags": "true",
 }
+NO_PARAMETERS: Mapping[str, str] = {}
 PROVIDER_KEY = "sk-local"
 
 Echo = Callable[[str], None]
@@ -113,8 +115,16 @@ class StackStatus:
     functions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def up(root: Path, *, port: int | None = None, fresh: bool = False, echo: Echo = print) -> StackInfo:
-    """Bring the stack up, or up to date where it already runs. `fresh` starts from nothing.
+def up(
+    root: Path,
+    *,
+    port: int | None = None,
+    fresh: bool = False,
+    echo: Echo = print,
+    parameters: Mapping[str, str] = NO_PARAMETERS,
+) -> StackInfo:
+    """Bring the stack up, or up to date where it already runs. `fresh` starts from nothing. parameters: of the
+    template, over LOCAL_PARAMETERS.
 
     Raises StackFailed with what to do; whatever was started for it is stopped again.
     """
@@ -138,7 +148,7 @@ def up(root: Path, *, port: int | None = None, fresh: bool = False, echo: Echo =
     archives = _build(root, interpreter)
     echo(f"functions built ({took()})")
     if running is not None:
-        info = _deploy(root, running, archives)
+        info = _deploy(root, running, archives, parameters)
         echo(f"stack brought up to date ({took()})")
         return _record(root, info)
 
@@ -158,7 +168,7 @@ def up(root: Path, *, port: int | None = None, fresh: bool = False, echo: Echo =
         echo(f"local cloud and provider started ({took()})")
         logs = str(state / "logs")
         info = StackInfo(endpoint_url, REGION, "", "", {}, None, provider_url, processes, logs)
-        info = _deploy(root, _with_caller(info), archives)
+        info = _deploy(root, _with_caller(info), archives, parameters)
         echo(f"stack deployed, the same template.yaml as on AWS ({took()})")
     except BaseException:
         for process in processes.values():
@@ -380,16 +390,18 @@ def _with_caller(info: StackInfo) -> StackInfo:
     )
 
 
-def _permit_caller(info: StackInfo, buckets: list[str]) -> None:
+def _permit_caller(info: StackInfo, buckets: list[str], queue_urls: list[str]) -> None:
     arns = [f"arn:aws:s3:::{bucket}{part}" for bucket in buckets for part in ("", "/*")]
     statements = [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}]
     if arns:
         statements.append({"Effect": "Allow", "Action": "s3:*", "Resource": arns})  # type: ignore[dict-item]  # one or many
+    if queues := [f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rsplit('/', 1)[-1]}" for url in queue_urls]:
+        statements.append({"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": queues})  # type: ignore[dict-item]  # as above
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
     client(info, "iam").put_user_policy(UserName=CALLER, PolicyName="use-pixtune", PolicyDocument=policy)
 
 
-def _deploy(root: Path, info: StackInfo, archives: dict[str, Path]) -> StackInfo:
+def _deploy(root: Path, info: StackInfo, archives: dict[str, Path], parameters: Mapping[str, str]) -> StackInfo:
     """What `sam package` and `sam deploy` do, in one call: upload what the template names, then create or update."""
     cloudformation: CloudFormationClient = client(info, "cloudformation")
     s3 = client(info, "s3")
@@ -410,7 +422,7 @@ def _deploy(root: Path, info: StackInfo, archives: dict[str, Path]) -> StackInfo
     s3.put_object(Bucket=DEPLOYMENT_BUCKET, Key="template.yaml", Body=packaged.encode())
     url = f"{info.endpoint_url}/{DEPLOYMENT_BUCKET}/template.yaml"
     declared = {p["ParameterKey"] for p in cloudformation.get_template_summary(TemplateURL=url).get("Parameters", [])}
-    values = dict(LOCAL_PARAMETERS)
+    values = {**LOCAL_PARAMETERS, **parameters}
     if info.provider_url is not None:
         values["LocalProviderUrl"] = f"{info.provider_url}/v1"
     _create_or_update(cloudformation, url, {name: value for name, value in values.items() if name in declared})
@@ -425,7 +437,7 @@ def _deploy(root: Path, info: StackInfo, archives: dict[str, Path]) -> StackInfo
     def ids(kind: str) -> list[str]:
         return [found["PhysicalResourceId"] for found in resources if found["ResourceType"] == kind]
 
-    _permit_caller(info, ids("AWS::S3::Bucket"))
+    _permit_caller(info, ids("AWS::S3::Bucket"), [url for name, url in outputs.items() if name.endswith("QueueUrl")])
     apis = ids("AWS::ApiGatewayV2::Api")
     api_url = f"{info.endpoint_url}/_aws/execute-api/{apis[0]}" if apis else None
     info = StackInfo(**{**vars(info), "outputs": outputs, "api_url": api_url})
@@ -505,9 +517,9 @@ def _record(root: Path, info: StackInfo) -> StackInfo:
 
 
 @contextmanager
-def running(root: Path, *, echo: Echo = print) -> Iterator[StackInfo]:
+def running(root: Path, *, echo: Echo = print, parameters: Mapping[str, str] = NO_PARAMETERS) -> Iterator[StackInfo]:
     """The stack for the length of a block: up before, down after, whatever happens."""
-    info = up(root, fresh=True, echo=echo)
+    info = up(root, fresh=True, echo=echo, parameters=parameters)
     try:
         yield info
     finally:

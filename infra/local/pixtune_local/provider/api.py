@@ -101,6 +101,12 @@ class Api:
     def cancel_job(self, request: Request) -> Response:
         return JSONResponse(self.jobs.cancel(self._job(request)["id"]))
 
+    def pause_job(self, request: Request) -> Response:
+        return JSONResponse(self.jobs.pause(self._job(request)["id"]))
+
+    def resume_job(self, request: Request) -> Response:
+        return JSONResponse(self.jobs.resume(self._job(request)["id"]))
+
     def job_events(self, request: Request) -> Response:
         return page(request, self.store.all("event", self._job(request)["id"], newest_first=True), 20, 100)
 
@@ -222,6 +228,8 @@ class Api:
             ("GET", "/v1/fine_tuning/jobs", self.list_jobs),
             ("GET", "/v1/fine_tuning/jobs/{id}", self.retrieve_job),
             ("POST", "/v1/fine_tuning/jobs/{id}/cancel", self.cancel_job),
+            ("POST", "/v1/fine_tuning/jobs/{id}/pause", self.pause_job),
+            ("POST", "/v1/fine_tuning/jobs/{id}/resume", self.resume_job),
             ("GET", "/v1/fine_tuning/jobs/{id}/events", self.job_events),
             ("GET", "/v1/fine_tuning/jobs/{id}/checkpoints", self.job_checkpoints),
             ("GET", "/v1/models", self.list_models),

@@ -2,6 +2,8 @@
 
 A job's status changes only from an expected one, so that a cancellation and an end cannot both happen. A job that was
 running when the process died starts its training again: same rows, same seed, the same events under the same ids.
+A paused job stops after a step and lets others train; let go on, it is queued and goes on with the next step, or
+from its first one where the process has died since.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -32,7 +35,8 @@ log = logging.getLogger(__name__)
 BASE_MODEL = "local-vision-1"
 OWNER = "pixtune-local-small-model"
 WHAT_IT_IS = "This is the local provider: it trains a small image-to-answer model on this machine's CPU."
-GOING = {"validating_files", "queued", "running"}
+PAUSABLE = {"queued", "running"}
+GOING = {"validating_files", "queued", "running", "paused"}
 KEPT_CHECKPOINTS = 3
 _COLUMNS = (
     "step",
@@ -95,12 +99,23 @@ def _listed(problems: tuple[str, ...]) -> str:
     return "; ".join(problems[:_SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
 
 
+@dataclass
+class _Training:
+    """A training in this process' memory. outcomes: what is still to come of it. table: its steps so far."""
+
+    trainer: Trainer
+    outcomes: Iterator[Step | Checkpoint]
+    tokens: int
+    table: list[dict[str, float]] = field(default_factory=list)
+
+
 class Jobs:
     """The jobs of one provider."""
 
     def __init__(self, store: Store, webhooks: Webhooks, faults: Faults) -> None:
         self._store, self._webhooks, self._faults = store, webhooks, faults
         self._wakes = (threading.Event(), threading.Event())
+        self._halted: dict[str, _Training] = {}
 
     # --- what the API asks for
 
@@ -168,6 +183,28 @@ class Jobs:
                 raise Refused(f"Job has already ended: it {job['status']}.", code="invalid_job_state")
             self._say(job_id, "The job has been cancelled")
             self._webhooks.enqueue("fine_tuning.job.cancelled", job_id, time.time())
+        self._halted.pop(job_id, None)
+        return job
+
+    def pause(self, job_id: str) -> Document:
+        """The job, now paused; its training stops after the step it is at. Raises Refused unless it may be paused."""
+        return self._turn(job_id, PAUSABLE, "paused", "The job has been paused")
+
+    def resume(self, job_id: str) -> Document:
+        """The job, queued to go on. Raises Refused unless it is paused."""
+        job = self._turn(job_id, {"paused"}, "queued", "The job has been resumed and is queued")
+        self._wake()
+        return job
+
+    def _turn(self, job_id: str, expected: set[str], status: str, message: str) -> Document:
+        with self._store.transaction():
+            turned = self._store.change("job", job_id, expected, status=status)
+            job = self._store.get("job", job_id)
+            if job is None:
+                raise Refused(f"Could not find fine tune: {job_id}", status=404, code="fine_tune_not_found")
+            if not turned:
+                raise Refused(f"Job is {job['status']}, and cannot become {status}.", code="invalid_job_state")
+            self._say(job_id, message)
         return job
 
     # --- what runs in the background
@@ -239,10 +276,44 @@ class Jobs:
 
     def _train(self, job: Document) -> None:
         job_id: str = job["id"]
+
+        def alive() -> bool:
+            now = self._store.get("job", job_id)
+            return now is not None and now["status"] == "running"
+
+        training = self._halted.pop(job_id, None)
+        if training is None:
+            training = self._begin(job, alive)
+        elif self._store.change("job", job_id, {"queued"}, status="running"):
+            self._say(job_id, f"Training goes on after step {len(training.table)}")
+        if training is None or not alive():
+            return
+        for outcome in training.outcomes:
+            if isinstance(outcome, Step):
+                training.table.append({"step": outcome.number, **outcome.metrics})
+                self._say_step(job_id, outcome)
+                if self._faults.queue.step_seconds:
+                    time.sleep(self._faults.queue.step_seconds)
+            else:
+                training.table[-1].update(outcome.metrics)
+                self._keep(job, outcome)
+            if not alive():
+                if not self._ended(job_id):
+                    self._halted[job_id] = training
+                return
+        self._succeed(job, training.table, training.tokens)
+
+    def _ended(self, job_id: str) -> bool:
+        now = self._store.get("job", job_id)
+        return now is None or now["status"] not in GOING
+
+    def _begin(self, job: Document, alive: Callable[[], bool]) -> _Training | None:
+        """A training from its first step; None, and the job failed or left, where it does not come to that."""
+        job_id: str = job["id"]
         train = self._read(job, "training_file")
         valid = self._read(job, "validation_file") if job["validation_file"] else TrainingFile(())
         if train is None or valid is None:
-            return
+            return None
         settings = Settings.resolve(job["hyperparameters"], len(train.rows), job["seed"])
         resolved = {
             "n_epochs": settings.epochs,
@@ -253,30 +324,13 @@ class Jobs:
         if not self._store.change(
             "job", job_id, {"queued", "running"}, status="running", hyperparameters=resolved, method=method
         ):
-            return
+            return None
         self._say(job_id, "Fine-tuning job started")
         self._say(job_id, WHAT_IT_IS)
-
-        def alive() -> bool:
-            now = self._store.get("job", job_id)
-            return now is not None and now["status"] == "running"
-
         trainer = Trainer(train.rows, valid.rows, settings)
         for choice in trainer.prepare(alive):
             self._say_choice(job_id, choice.prompt, choice.blocks, choice.unexplained)
-        table: list[dict[str, float]] = []
-        for outcome in trainer.run() if alive() else ():
-            if not alive():
-                return
-            if isinstance(outcome, Step):
-                table.append({"step": outcome.number, **outcome.metrics})
-                self._say_step(job_id, outcome)
-                if self._faults.queue.step_seconds:
-                    time.sleep(self._faults.queue.step_seconds)
-            else:
-                table[-1].update(outcome.metrics)
-                self._keep(job, outcome)
-        self._succeed(job, table, settings.epochs * sum(row.tokens for row in train.rows))
+        return _Training(trainer, trainer.run(), settings.epochs * sum(row.tokens for row in train.rows))
 
     # --- what is written down
 
