@@ -10,6 +10,7 @@ import pytest
 from tests.architecture.expanded import ROOT
 from typer.testing import CliRunner
 
+from pixtune.annotations.dataset_toml import read as read_toml
 from pixtune.providers.limits import all_specs
 from pixtune.verdicts import MEANINGS, Code
 from pixtune_cli.app import app
@@ -52,3 +53,16 @@ def test_the_page_on_bedrock_names_every_model_that_is_trained_there_and_setting
     (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     read = tomllib.loads(settings)
     assert (read["provider"], read["base_model"]) in all_specs()
+
+
+def test_the_page_on_compliance_shows_settings_that_are_read_and_the_check_that_ships() -> None:
+    page = (ROOT / "docs/compliance.md").read_text()
+    settings = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(settings) == 2
+    for text in settings:
+        assert read_toml("cards/dataset.toml", text).refusal is None
+    (check,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert check in (ROOT / "shared/pixtune/compliance/own_checks.py").read_text()
+    for command in re.findall(r"`pixtune ([a-z ]+?) cards", page):
+        shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"TERM": "dumb"})
+        assert shown.exit_code == 0, command
