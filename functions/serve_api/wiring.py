@@ -47,7 +47,7 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
     )
     following = FollowingRoutes(app, table, workflow, partial(limits_of, environment))
     approvals = ApprovalRoutes(app, table, workflow)
-    models = ModelRoutes(app, ModelsTable(database, environment.models_table))
+    models = ModelRoutes(app, ModelsTable(database, environment.models_table), table, artifacts)
     providers = ProviderRoutes(app, environment, partial(_provider, environment), examples, artifacts)
     nouns: list[Routes] = [datasets, runs, following, approvals, models, providers]
     serve(app, [endpoint for noun in nouns for endpoint in noun.endpoints()], logger)

@@ -373,6 +373,11 @@ class BedrockProvider:
             except control.exceptions.ResourceNotFoundException:
                 return
 
+    def delete_model(self, model_id: str) -> None:
+        raise ProviderRefused(
+            f"{model_id} is all that is left of its job, and stays.", "Delete it in Bedrock's console."
+        )
+
     def _deployment(self, model_id: str) -> Mapping[str, Any] | None:
         control = self._aws.control
         try:
