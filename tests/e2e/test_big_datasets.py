@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_training_file_larger_than_a_part_arrives_in_parts_and_is_trained_on(service: Service) -> None:
-    names = [f"{number:02}.jpg" for number in range(26)]
+    names = [f"{number:02}.jpg" for number in range(18)]
     rows = [
         {"file_name": name, "prompt": "Even or odd?", "answer": ["even", "odd"][int(name[:2]) % 2]} for name in names
     ]
