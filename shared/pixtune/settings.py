@@ -160,6 +160,11 @@ class Environment:
         return int(self._get("MIN_MODEL_DAYS"))
 
     @property
+    def retirement_warning_days(self) -> int:
+        """How many days ahead of a base model's end the names on it are warned about."""
+        return int(self._get("RETIREMENT_WARNING_DAYS"))
+
+    @property
     def approval_timeout_seconds(self) -> int:
         """How long a run waits for approval before that counts as denied."""
         return int(self._get("APPROVAL_TIMEOUT_SECONDS"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -22,11 +23,13 @@ from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import StepFailed
 from pixtune.events.s3 import Generation, parse, reconcile_message
 from pixtune.examples.annotation import Box, Boxes
+from pixtune.examples.facts import ImageData
 from pixtune.examples.geometry import moved
 from pixtune.images import steps
 from pixtune.images.convert import convert
 from pixtune.images.recipe import STANDARD, Recipe, RecipeRefused
 from pixtune.images.sandbox import Sandbox
+from pixtune.images.steps import MAX_PNG_BYTES
 from pixtune.verdicts import Code, Outcome
 
 CARDS = """
@@ -368,6 +371,46 @@ def test_a_file_that_needs_something_is_encoded_again(data: object) -> None:
     assert callable(data)
     file = data()
     assert convert(file, Recipe.default()).content == convert(file, AGAIN).content
+
+
+KEEPS_WEBP = Recipe.of([*STANDARD[:-1], {"name": "encode", "keep_webp": True}])
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_that_needs_nothing_is_kept_where_the_dataset_says_so(lossless: bool) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a secret"
+    data = drawn.encoded(drawn.photo(320, 240), "WEBP", lossless=lossless, exif=exif, xmp=b"<x>a secret</x>")
+    converted = convert(data + b"PK\3\4", KEEPS_WEBP)
+    assert converted.image
+    assert (converted.image.format, converted.image.key[-5:]) == ("webp", ".webp")
+    assert drawn.decoded(converted.content).tobytes() == drawn.decoded(data).tobytes()
+    assert b"secret" not in converted.content
+    assert len(converted.content) < len(data)
+    assert ImageData.from_json(converted.image.to_json()) == converted.image
+    with Sandbox() as sandbox:
+        assert sandbox.convert(data, KEEPS_WEBP).content == convert(data, KEEPS_WEBP).content
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(lambda: drawn.photo(320, 240).convert("RGBA").rotate(20), id="transparent"),
+        pytest.param(lambda: drawn.photo(1600, 1200), id="too large"),
+    ],
+)
+def test_a_webp_that_needs_something_becomes_a_jpeg_all_the_same(picture: Callable[[], Image.Image]) -> None:
+    converted = convert(drawn.encoded(picture(), "WEBP"), KEEPS_WEBP)
+    assert converted.image
+    assert converted.image.format == "jpeg"
+
+
+def test_how_large_a_file_may_be_kept_is_a_choice() -> None:
+    data = drawn.encoded(Image.effect_noise((400, 300), 90).convert("RGB"), "PNG")
+    assert len(data) > MAX_PNG_BYTES
+    whole = Recipe.of([*STANDARD[:-1], {"name": "encode", "keep_bytes": 2_000_000}])
+    formats = [image.format for recipe in (Recipe.default(), whole) if (image := convert(data, recipe).image)]
+    assert formats == ["jpeg", "png"]
 
 
 def test_keeping_is_a_choice() -> None:

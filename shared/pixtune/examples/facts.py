@@ -18,7 +18,7 @@ from pixtune.keys import NO_DATASET, dataset_of
 from pixtune.verdicts import Verdict
 
 _SHA256, _DHASH = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{16}")
-_FORMATS = ("jpeg", "png")
+_FORMATS = ("jpeg", "png", "webp")
 # What a picture's file may carry beside its pixels; none of it reaches a converted picture.
 METADATA = ("exif", "gps", "maker_note", "thumbnail", "xmp", "iptc", "comment", "icc")
 FOLDER = "folder"  # the type of source that an image's own folder is; it never travels, append_rows derives it
@@ -28,11 +28,12 @@ FOLDER = "folder"  # the type of source that an image's own folder is; it never 
 class ImageData:
     """A converted image as the tables and rows know it.
 
-    sha256: of the converted bytes (they lie at `images/{sha256}.{jpg|png}`). format: "jpeg" or "png". size: bytes.
-    width, height: pixels, upright. source_*: of the upload, before conversion. orientation: EXIF's 1 to 8.
-    brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex digits. recipe: the recipe's id.
-    sharpness: variance of the Laplacian at 256 pixels. information: entropy of the brightness in bits. None
-    for an image from before these were measured; its JSON then lacks them, so that its rows keep their digests.
+    sha256: of the converted bytes (they lie at `images/{sha256}.{jpg|png}`). format: "jpeg" or "png", and "webp"
+    where the dataset keeps those. size: bytes. width, height: pixels, upright. source_*: of the upload, before
+    conversion. orientation: EXIF's 1 to 8. brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex
+    digits. recipe: the recipe's id. sharpness: variance of the Laplacian at 256 pixels. information: entropy of the
+    brightness in bits. None for an image from before these were measured; its JSON then lacks them, so that its rows
+    keep their digests.
     shown: left, top, right and bottom, as shares, of what a crop left of the upright picture; None: all of it.
     as_stored: True for one that its recipe did not turn upright; `shown` is a part of the stored picture then.
     metadata: what the upload carried beside its pixels and the image does not, by the names in METADATA.

@@ -91,10 +91,12 @@ class Recipe:
         text = json.dumps([[STEPS[step.name].version, step.to_json()] for step in self.steps], sort_keys=True)
         return f"{self.version}-{sha256(text.encode()).hexdigest()[:12]}"
 
-    @property
-    def keeps(self) -> bool:
-        """Whether a file that no step would change may keep its compressed pixels."""
-        return self.steps[-1].parameters["keep"] is True and all(step.name in STANDARD for step in self.steps)
+    def keeps(self, source_format: str) -> int | None:
+        """Up to how many bytes a file of this format keeps its compressed pixels if no step would change one."""
+        encode = self.steps[-1].parameters
+        formats = {"jpeg", "png", *(["webp"] if encode["keep_webp"] else [])}
+        usual = all(step.name in STANDARD for step in self.steps)
+        return int(encode["keep_bytes"]) if encode["keep"] and usual and source_format in formats else None
 
     def draft_size(self, width: int, height: int, orientation: int) -> tuple[int, int] | None:
         """The least size, as stored, that a picture may be decoded at; None when a step needs every pixel."""
