@@ -200,6 +200,26 @@ def versions(
         next_step(f"pixtune run start {dataset} --wait")
 
 
+@app.command()
+def lint(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET[@VERSION]", help="Its latest version, or that one.")],
+    provider: Annotated[str | None, typer.Option(help="Whose limits; without it, a count for each provider.")] = None,
+    model: Annotated[str | None, typer.Option(help="Which base model; without it, the provider's first.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """All that a provider would refuse of a version, and what is mended on the way. Exit code 2 when it would."""
+    from pixtune_cli import linting, target
+    from pixtune_cli.client import Api
+
+    where = target.find(ctx.obj, Path.cwd())
+    say(f"on {where.name}")
+    if provider is None:
+        linting.compare(Api(where), dataset, as_json)
+    else:
+        linting.lint(Api(where), dataset, provider, model, as_json)
+
+
 def _version_row(item: dict[str, Any]) -> tuple[Any, ...]:
     counts = (item["counts"].get(name, 0) for name in ("train", "validation", "test"))
     notes = ", ".join(note["code"] for note in item["notes"])

@@ -1,4 +1,4 @@
-"""`pixtune run metrics | pause | unpause | cancel`: the curve of a run so far, and holding it up or calling it off."""
+"""`pixtune run metrics | pause | unpause | cancel`: the curve of a run so far; holding it up or calling it off."""
 
 from __future__ import annotations
 

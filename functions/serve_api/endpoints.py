@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from problems import Problem, not_found
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 Endpoint = tuple[str, str, str, Callable[..., Any]]
 """Method, path with `<names>`, operation id, and what answers (its arguments are the names)."""
+
+
+class Routes(Protocol):
+    """The routes of one noun."""
+
+    def endpoints(self) -> list[Endpoint]: ...
 
 
 def register(app: APIGatewayHttpResolver, endpoints: Iterable[Endpoint]) -> None:

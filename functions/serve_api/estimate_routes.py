@@ -11,7 +11,7 @@ from problems import Problem, invalid
 from reading import body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class EstimateRoutes:
-    """What `/v1/estimates` answers; it stores nothing, so it takes no Idempotency-Key."""
+    """What `/v1/estimates` answers; it stores nothing, so it takes no Idempotency-Key. limits: read when needed."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class EstimateRoutes:
         examples: ExamplesTable,
         artifacts: Artifacts,
         bills: Bills,
-        limits: Limits,
+        limits: Callable[[], Limits],
         default_provider: str,
         reachable: Sequence[str],
     ) -> None:
@@ -63,7 +63,7 @@ class EstimateRoutes:
                 asked,
                 default_provider=self._default_provider,
                 reachable=self._reachable,
-                limits=self._limits,
+                limits=self._limits(),
                 bills=self._bills,
             )
         except DatasetEmpty as empty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from reading import parameter, rfc3339
 from run_routes import run_named, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
     from endpoints import Endpoint
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
 class FollowingRoutes:
     """What is known of a run while it trains, from the runs table; wishes about it go onto the run."""
 
-    def __init__(self, app: APIGatewayHttpResolver, runs: RunsTable, workflow: StepFunctions, limits: Limits) -> None:
+    def __init__(
+        self, app: APIGatewayHttpResolver, runs: RunsTable, workflow: StepFunctions, limits: Callable[[], Limits]
+    ) -> None:
         self._app, self._runs, self._workflow, self._limits = app, runs, workflow, limits
 
     def endpoints(self) -> list[Endpoint]:
@@ -81,7 +86,7 @@ class FollowingRoutes:
     def _ask(self, run_id: str, wish: str) -> Response[str]:
         settings = run_named(self._runs, run_id).settings
         try:
-            can_pause = self._limits.spec(settings.provider, settings.base_model).pauses
+            can_pause = self._limits().spec(settings.provider, settings.base_model).pauses
             run = ask(
                 *(run_id, wish),
                 now=time.time(),

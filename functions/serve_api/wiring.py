@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
@@ -19,14 +22,19 @@ from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.workflow import StepFunctions
 from pixtune.settings import Environment
 from pixtune.training.order import Defaults
+from provider_routes import ProviderRoutes, limits_of
 from routes import serve
 from run_routes import RunRoutes
+
+if TYPE_CHECKING:
+    from endpoints import Routes
+    from pixtune.providers.port import TrainingProvider
 
 
 def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
     app, database = APIGatewayHttpResolver(), clients.dynamodb()
     examples = ExamplesTable(database, environment.examples_table)
-    artifacts, limits = Artifacts(clients.s3(), environment.artifacts_bucket), environment.limits
+    artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
     datasets = DatasetRoutes(app, examples, Uploads(clients.s3(), environment.uploads_bucket), artifacts)
     table = RunsTable(database, environment.runs_table)
     workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
@@ -35,13 +43,25 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         table,
         RequestsTable(database, environment.requests_table, environment.runs_table),
         workflow,
-        Defaults(environment.default_provider, limits.default_base_model),
+        # Asked when needed: reading the limits takes pydantic, which most requests do without.
+        Defaults(environment.default_provider, lambda name: limits_of(environment).default_base_model(name)),
     )
-    following = FollowingRoutes(app, table, workflow, limits)
+    following = FollowingRoutes(app, table, workflow, partial(limits_of, environment))
     approvals = ApprovalRoutes(app, table, workflow)
     models = ModelRoutes(app, ModelsTable(database, environment.models_table))
+    providers = ProviderRoutes(app, environment, partial(_provider, environment), examples, artifacts)
     reachable = [name for name, url in environment.provider_urls.items() if url]
-    estimates = EstimateRoutes(app, examples, artifacts, table, limits, environment.default_provider, reachable)
-    asking = [*runs.endpoints(), *following.endpoints(), *approvals.endpoints(), *estimates.endpoints()]
-    serve(app, [*datasets.endpoints(), *asking, *models.endpoints()], logger)
+    estimates = EstimateRoutes(
+        app, examples, artifacts, table, partial(limits_of, environment), environment.default_provider, reachable
+    )
+    nouns: list[Routes] = [datasets, runs, following, approvals, estimates, models, providers]
+    serve(app, [endpoint for noun in nouns for endpoint in noun.endpoints()], logger)
     return app
+
+
+def _provider(environment: Environment, name: str, base_model: str) -> TrainingProvider:
+    from pixtune.aws.secrets import ProviderSecrets
+    from pixtune.wiring import provider_for
+
+    secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+    return provider_for(name, base_model, environment.provider_urls, secrets.read(), environment.limits)

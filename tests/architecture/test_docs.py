@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 
 import pytest
 from tests.architecture.expanded import ROOT
 from typer.testing import CliRunner
 
+from pixtune.providers.limits import all_specs
 from pixtune.verdicts import MEANINGS, Code
 from pixtune_cli.app import app
 
@@ -41,3 +43,12 @@ def test_every_command_of_the_readme_is_one_the_command_line_knows(command: str)
     shown = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
     assert shown.exit_code == 0, shown.output
     assert not [option for option in options if option not in shown.output]
+
+
+def test_the_page_on_bedrock_names_every_model_that_is_trained_there_and_settings_that_are_read() -> None:
+    page = (ROOT / "docs/bedrock.md").read_text()
+    models = [spec.base_model for spec in all_specs().values() if spec.provider == "bedrock"]
+    assert [model for model in models if f"`{model}`" not in page and f'"{model}"' not in page] == []
+    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    read = tomllib.loads(settings)
+    assert (read["provider"], read["base_model"]) in all_specs()

@@ -166,6 +166,7 @@ def test_the_secret_is_named_by_its_arn_attribute() -> None:
 # Per function, of Bedrock what it does and no more.
 BEDROCK = {
     "CheckReadiness": {"GetCustomModel", "GetFoundationModel"},
+    "ServeApi": {"GetCustomModel", "GetFoundationModel"},
     "LaunchTraining": {
         "CreateModelCustomizationJob",
         "GetModelCustomizationJob",
@@ -176,12 +177,14 @@ BEDROCK = {
     "PollTraining": {"GetModelCustomizationJob"},
     "RecordCheckpoints": {"GetModelCustomizationJob"},
     "RecordFailure": {
+        "DeleteCustomModelDeployment",
         "GetModelCustomizationJob",
         "ListModelCustomizationJobs",
         "ListTagsForResource",
         "StopModelCustomizationJob",
     },
     "SweepRuns": {
+        "DeleteCustomModelDeployment",
         "GetModelCustomizationJob",
         "ListModelCustomizationJobs",
         "ListTagsForResource",
@@ -229,6 +232,18 @@ def test_bedrock_assumes_its_role_for_jobs_of_this_account_and_writes_nothing_bu
         if "s3:PutObject" in as_list(statement["Action"])
     ]
     assert written == [{"Fn::Sub": "${ArtifactsBucket.Arn}/bedrock/*"}]
+
+
+def test_only_training_files_can_be_deleted_and_only_where_a_run_is_tidied_up() -> None:
+    deleting = {
+        (role, json.dumps(statement["Resource"]))
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "s3:DeleteObject" in as_list(statement["Action"])
+        and "ArtifactsBucket" in json.dumps(statement["Resource"])
+    }
+    where = json.dumps({"Fn::Sub": "${ArtifactsBucket.Arn}/training/*"})
+    assert deleting == {("RecordFailureRole", where), ("SweepRunsRole", where)}
 
 
 def test_all_that_bedrock_needs_is_there_only_where_the_deployment_trains_on_it() -> None:

@@ -1,8 +1,8 @@
 """A table and a bucket behind HTTP that cost next to nothing: calls of one writer in, what AWS answers to them out.
 
 They stand in for DynamoDB and S3 where a function of ours is measured, not they: the shipped adapters and botocore
-talk to them as they would to AWS, and a page has at most the megabyte that DynamoDB reads for it. Conditions of writes
-are taken as met, since nobody else writes.
+talk to them as they would to AWS, and a page has at most the megabyte that DynamoDB reads for it. Conditions of
+writes are taken as met, since nobody else writes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Cloud:
         keys = self.keys.setdefault(pk, sorted(self.items[pk]))
         after = asked.get("ExclusiveStartKey")
         first = bisect_right(keys, after["sk"]["S"]) if after else bisect_left(keys, prefix)
-        found, size, last = [], 0, ""
+        found: list[dict[str, Any]] = []
+        size, last = 0, ""
         for sk in keys[first:]:
             if not sk.startswith(prefix):
                 break

@@ -284,8 +284,8 @@ class World:
         job_id = self.store.get(run_id).provider_job_id
         if job_id is None:  # resumed meanwhile: another execution watches it
             return
-        if fate < 0.2 and not self.jobs.jobs[job_id].state.ended:
-            self.jobs.set(job_id, JobState.FAILED)
+        if not self.jobs.jobs[job_id].state.ended:
+            self.jobs.set(job_id, JobState.FAILED if fate < 0.2 else JobState.SUCCEEDED)
         if fate < 0.4 or self.jobs.jobs[job_id].state in (JobState.FAILED, JobState.CANCELLED):
             raise ProviderJobEnded("the job or a later step failed")
 

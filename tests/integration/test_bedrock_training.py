@@ -38,7 +38,7 @@ from pixtune.training.files import upload_files
 from pixtune.training.launch import LaunchLimits, launch
 from pixtune.training.poll import poll
 from pixtune.training.readiness import check_readiness
-from pixtune.training.run import Hyperparameters, Run, RunStatus, TrainingSettings
+from pixtune.training.run import Failure, Hyperparameters, Run, RunStatus, TrainingSettings
 from pixtune.training.sweep import cancel_strays
 from pixtune.training.waking import job_event
 
@@ -101,6 +101,11 @@ class Stack:
             provider=self.desk.provider,
         ).outcome
 
+    def record_failure(self, failed: Failed) -> Failure | None:
+        return record_failure(
+            failed, now=NOW, runs=self.runs, provider_of=lambda _run: self.desk.provider, named=self.models.named
+        )
+
     def poll(self, run_id: str, turn: int) -> str:
         found = poll(
             run_id,
@@ -108,6 +113,7 @@ class Stack:
             turn,
             f"token-{turn}",
             now=NOW + turn,
+            queue_limit=3600,
             runs=self.runs,
             provider=self.desk.provider,
             workflow=self.workflow,
@@ -191,7 +197,7 @@ def test_a_version_is_trained_followed_evaluated_and_promoted_on_bedrock(stack: 
     # Each is deployed where it has to be, asked, and taken down.
     for step in (0, 8):
         waited = 0
-        while not activate_model(run_id, step, now=NOW, runs=runs, provider=provider).active:
+        while not activate_model(run_id, 1, step, now=NOW, runs=runs, provider=provider).active:
             stack.desk.deploy()
             waited += 1
         assert waited == (1 if step else 0)
@@ -206,7 +212,7 @@ def test_a_version_is_trained_followed_evaluated_and_promoted_on_bedrock(stack: 
 
     # Chosen, active, and the champion: which stays deployed.
     assert choose_checkpoint(run_id, runs) == 8
-    activate_model(run_id, 8, now=NOW, runs=runs, provider=provider)
+    activate_model(run_id, 1, 8, now=NOW, runs=runs, provider=provider)
     stack.desk.deploy()
     registrar = Registrar(runs, stack.models, stack.artifacts, lambda _name, _base: provider, NOW)
     assert registrar.promote_model(run_id, 1, 8).promoted
@@ -237,7 +243,7 @@ def test_a_failed_job_fails_the_run_with_what_bedrock_said(stack: Stack) -> None
     job.status, job.failure_message = "Failed", "Line 3: reserved word."
     assert stack.poll("run_02ABC", 1) == "ended"
     failed = Failed("run_02ABC", 1, "ProviderJobEnded", "The provider job ended as failed.")
-    failure = record_failure(failed, now=NOW, runs=stack.runs, provider_of=lambda _run: stack.desk.provider)
+    failure = stack.record_failure(failed)
     assert failure
     assert "Line 3: reserved word." in failure.cause
 
@@ -247,7 +253,7 @@ def test_a_run_that_fails_while_its_job_runs_stops_the_job(stack: Stack) -> None
     stack.ready_and_uploaded("run_03ABC")
     stack.launch("run_03ABC")
     failed = Failed("run_03ABC", 1, "ABORTED", "Somebody stopped the execution.")
-    record_failure(failed, now=NOW, runs=stack.runs, provider_of=lambda _run: stack.desk.provider)
+    stack.record_failure(failed)
     assert stack.desk.wire.job("pixtune-run-03ABC-0").status == "Stopped"
     assert stack.runs.get("run_03ABC").provider_status == "cancelled"
 

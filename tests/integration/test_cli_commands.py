@@ -398,3 +398,90 @@ def test_a_bucket_that_is_not_there_is_no_bug_of_ours(pixtune: Callable[..., End
     assert ended.code == Exit.USAGE
     assert "127.0.0.1:9" in ended.err
     assert "bug" not in ended.err
+
+
+def test_providers_are_listed_and_every_figure_is_shown_with_its_source(
+    pixtune: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROVIDER_URLS", '{"openai": "https://api.openai.com/v1", "local": ""}')
+    listed = pixtune("provider", "ls").out.splitlines()
+    assert "openai\tgpt-4o-2024-08-06\there\t2027-01-06\t2027-01-14" in listed
+    assert "local\tlocal-vision-1\tnot in this stack\tnot announced\tnot announced" in listed
+    assert "together\tQwen/Qwen3-VL-8B-Instruct\trows only\tnot announced\tnot announced" in listed
+    figures = pixtune("provider", "limits", "azure/gpt-4.1-2025-04-14").out
+    assert "images_per_row\t64\t2026-07-31\t\thttps://github.com/MicrosoftDocs" in figures
+    assert "prices\tnot stated" in figures
+    spec = json.loads(pixtune("provider", "limits", "together", "--json").out)
+    assert spec["base_model"] == "Qwen/Qwen3-VL-8B-Instruct"
+    assert pixtune("provider", "limits", "nobody").code == Exit.USAGE
+
+
+def test_a_table_of_ones_own_is_checked_and_shown_without_a_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[[model]]\nprovider = "azure"\nbase_model = "gpt-4.1-2025-04-14"\nread = 2026-11-20\nmin_rows = 20\n'
+    )
+    command = ["provider", "limits", "azure/gpt-4.1-2025-04-14"]
+    shown = CliRunner().invoke(app, command, env={"PIXTUNE_LIMITS": str(own)})
+    assert "min_rows\t20\t2026-11-20\t\tuser" in shown.stdout
+    assert "azure\tgpt-4.1-2025-04-14\t" in CliRunner().invoke(app, ["provider", "ls", "--limits", str(own)]).stdout
+    own.write_text(own.read_text().replace("= 20\n", '= "many"\n'))
+    wrong = CliRunner().invoke(app, [*command, "--limits", str(own)])
+    assert wrong.exit_code == Exit.USAGE
+    assert "azure/gpt-4.1-2025-04-14: min_rows: Input should be a valid integer" in wrong.stderr
+
+
+def test_a_version_is_linted_for_one_provider_or_compared_for_all(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    about = {"dataset": "cats", "version": 3, "provider": "bedrock", "base_model": "nova", "title": "Nova"}
+    about |= {"adapter": True, "available": True, "notes": ["Known before it is paid for."]}
+    problem = {
+        "where": "train line 1 (ex_1)",
+        "path": "text",
+        "found": "'User:'",
+        "expected": "other",
+        "fix": "Reword.",
+    }
+    mended = [{"code": "images_moved", "detail": "Images are named by S3 URI.", "rows": 1200, "example_id": "ex_1"}]
+    bad = about | {"total": 2, "items": [problem], "mended": mended}
+    gateway.instead = [(200, bad | {"next_cursor": "c"}), (200, bad | {"next_cursor": None})]
+    found = pixtune("data", "lint", "cats@3", "--provider", "bedrock", "--model", "nova")
+    assert found.code == Exit.USAGE
+    assert found.out.splitlines() == [
+        *["train line 1 (ex_1): text is 'User:', expected other. Reword."] * 2,
+        "mended  Images are named by S3 URI. (1,200 examples)",
+    ]
+    assert "Version 3 of cats has 2 problem(s) for Nova." in found.err
+    asked = [seen["path"] for seen in gateway.seen]
+    assert asked[0] == "/v1/datasets/cats/versions/3/lint?provider=bedrock&base_model=nova"
+    assert asked[1].endswith("&cursor=c")
+    gateway.instead = [(200, about | {"total": 0, "items": [], "mended": mended, "next_cursor": None})]
+    good = pixtune("data", "lint", "cats@3", "--provider", "bedrock", "--json")
+    assert good.code == Exit.OK
+    assert json.loads(good.out.splitlines()[-1])["summary"]["mended"] == mended
+    assert "pixtune run start cats --provider bedrock --base-model nova" in good.err
+    gateway.instead = [(200, {"items": [about | {"problems": 4}]})]
+    assert pixtune("data", "lint", "cats@3").out == "bedrock\tnova\t4\there\n"
+    assert "has no version yet" in pixtune("data", "lint", "cats").err
+
+
+def test_a_provider_that_does_not_answer_has_an_exit_code_of_its_own(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    answer = {
+        "provider": "openai",
+        "base_model": "gpt-4o",
+        "ok": False,
+        "detail": "HTTP 401",
+        "fix": "Check the key.",
+    }
+    gateway.instead = [(200, answer)]
+    checked = pixtune("provider", "check", "openai/gpt-4o")
+    assert checked.code == Exit.PROVIDER
+    assert "HTTP 401" in checked.err
+    gateway.instead = [(200, answer | {"ok": True, "detail": "The base model answers."})]
+    assert pixtune("provider", "check", "openai").out == "openai/gpt-4o: The base model answers.\n"

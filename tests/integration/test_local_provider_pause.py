@@ -11,6 +11,7 @@ from tests.integration.provider_rows import MODEL, colour_rows, ended, steps, up
 
 from pixtune.errors import ProviderRefused
 from pixtune.providers.factory import provider_for
+from pixtune.providers.limits import limits_with
 from pixtune.providers.port import JobState, TrainingProvider
 from pixtune_local.provider.testing import Provider, running_provider
 
@@ -28,7 +29,8 @@ def client(server: Provider) -> openai.OpenAI:
 
 @pytest.fixture(scope="module")
 def provider(server: Provider) -> TrainingProvider:
-    return provider_for("local", MODEL, {"local": server.base_url}, {"local": {"api_key": server.api_key}})
+    keys = {"local": {"api_key": server.api_key}}
+    return provider_for("local", MODEL, {"local": server.base_url}, keys, limits_with())
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
@@ -32,10 +32,12 @@ _NUMBERS = count(1)
 WINDOW = 60.0
 
 
-def _wait(provider: TrainingProvider, job_id: str) -> None:
+def _wait(
+    provider: TrainingProvider, job_id: str, until: Callable[[JobState], bool] = lambda state: state.ended
+) -> None:
     deadline = time.monotonic() + 60
-    while not provider.status(job_id).state.ended:
-        assert time.monotonic() < deadline, f"job {job_id} does not end"
+    while not until(provider.status(job_id).state):
+        assert time.monotonic() < deadline, f"job {job_id} does not get there"
         time.sleep(0.05)
 
 
@@ -235,6 +237,26 @@ def test_the_last_checkpoint_is_the_final_model_with_its_losses(desk: Desk, fini
     assert listed[-1].metrics["train_loss"] > 0
     if not desk.spec.lists_checkpoints:
         assert len(listed) == 1
+
+
+def test_what_a_job_has_said_is_heard_and_a_job_that_said_nothing_is_no_fault(
+    desk: Desk, training_file: str, finished: JobView
+) -> None:
+    _, job = launched(desk, training_file)
+    assert desk.provider.progress(job.job_id, 0.0).points == []
+    assert list(desk.provider.progress(finished.job_id, 0.0).points) == list(desk.provider.metrics(finished.job_id))
+
+
+def test_a_job_is_paused_where_the_provider_can_and_refused_where_it_cannot(desk: Desk, training_file: str) -> None:
+    _, job = launched(desk, training_file)
+    if desk.spec.pauses:
+        _wait(desk.provider, job.job_id, lambda state: state is JobState.QUEUED)
+        assert desk.provider.pause(job.job_id).state is JobState.PAUSED
+        assert desk.provider.resume(job.job_id).state is not JobState.PAUSED
+        return
+    with pytest.raises(ProviderRefused) as refused:
+        desk.provider.pause(job.job_id)
+    assert refused.value.fix
 
 
 # --------------------------------------------------------------------------- models

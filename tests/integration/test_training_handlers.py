@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from pixtune.aws.workflow import StepFunctions
 from pixtune.errors import ProviderRefused
 from pixtune.training.run import RunStatus
 from pixtune_local.provider.testing import Provider, running_provider
+
+EVENTS = Path(__file__).resolve().parents[2] / "events"
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -352,6 +355,23 @@ def test_every_bad_call_is_the_callers_mistake_and_a_problem(desk: Bench) -> Non
         json.loads(desk.call("receive_webhook", call_of(body, signed(body, "m3")))["body"])["code"] == "unknown_job"
     )
     assert desk.answers == []
+
+
+# receive_job_event
+
+
+def test_an_event_of_bedrock_wakes_the_turn_that_waits_and_its_repetition_does_not(desk: Bench) -> None:
+    event = json.loads((EVENTS / "receive_job_event.json").read_text())
+    desk.published("run_event")
+    fence = desk.runs.take_fence("run_event", 1).fence
+    desk.runs.record_job("run_event", "bedrock", event["detail"]["jobName"], {}, fence=fence)
+    assert desk.call("receive_job_event", event) == {"code": "not_waiting"}
+    desk.runs.store_token("run_event", 1, 1, "token-1")
+    later = event | {"id": "another"}
+    assert [desk.call("receive_job_event", later)["code"] for _ in range(2)] == ["woken", "repeated"]
+    assert desk.answers == [("SendTaskSuccess", {"taskToken": "token-1", "output": json.dumps({"status": "woken"})})]
+    stranger = event | {"id": "third", "detail": event["detail"] | {"jobName": "pixtune-run-99ZZZ-0"}}
+    assert desk.call("receive_job_event", stranger) == {"code": "unknown_job"}
 
 
 # sweep_runs

@@ -328,6 +328,13 @@ def test_a_job_that_runs_on_in_spite_of_it_was_not_cancelled(line: Line) -> None
         line.provider.cancel(NAME)
 
 
+def test_a_job_cannot_be_paused_and_says_so(line: Line) -> None:
+    assert not spec_for("bedrock", BASE).pauses
+    for call in (line.provider.pause, line.provider.resume):
+        with pytest.raises(ProviderRefused, match=NAME):
+            call(NAME)
+
+
 TRAINING = b"step_number,epoch_number,training_loss,perplexity\n0,0,1.5,4.4\n1,0,0.9,2.4\n"
 VALIDATION = b"step_number, epoch_number, validation_loss, validation_perplexity\n1, 0, 1.1, 3.0\n"
 
@@ -352,10 +359,10 @@ def test_the_final_model_is_the_one_checkpoint_with_the_losses_bedrock_tells(lin
     assert (final.step, final.model_id) == (2, MODEL)
     assert final.metrics == {"train_loss": 0.5, "valid_loss": 0.75}
     line.told("get_model_customization_job", ended, jobIdentifier=NAME)
-    assert line.provider.metrics(NAME) == [
-        {"step": 1.0, "train_loss": 1.5},
-        {"step": 2.0, "train_loss": 0.9, "valid_loss": 1.1},
-    ]
+    points = [{"step": 1.0, "train_loss": 1.5}, {"step": 2.0, "train_loss": 0.9, "valid_loss": 1.1}]
+    assert line.provider.metrics(NAME) == points
+    line.told("get_model_customization_job", ended, jobIdentifier=NAME)
+    assert line.provider.progress(NAME, 0.0).points == points
 
 
 def test_a_job_without_files_of_metrics_has_no_points_and_its_model_is_step_one(line: Line) -> None:

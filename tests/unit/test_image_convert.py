@@ -63,6 +63,22 @@ def test_the_picture_stays_the_same_picture(format_: str) -> None:
     assert max(ImageStat.Stat(ImageChops.difference(found, expected)).mean) < 3
 
 
+@pytest.mark.parametrize("size", [(2000, 1500), (1999, 1501)])
+def test_a_jpeg_that_its_decoder_shrinks_to_no_whole_number_of_pixels_is_as_near_as_any(
+    size: tuple[int, int],
+) -> None:
+    """Five eighths of 1,500 lines are 937.5: the last of 938 lines shows half of what the others show."""
+    texture = Image.effect_noise((size[0] // 3, size[1] // 3), 90).resize(size, Image.Resampling.BICUBIC)
+    source = drawn.decoded(drawn.jpeg(texture.convert("RGB"), quality=95))
+    found = pixels(drawn.jpeg(texture.convert("RGB"), quality=95))
+    best = source.resize(found.size, Image.Resampling.LANCZOS)
+
+    def distance(picture: Image.Image) -> float:
+        return ImageStat.Stat(ImageChops.difference(picture, best)).rms[0]
+
+    assert distance(found) < 1.1 * distance(drawn.decoded(drawn.jpeg(best, quality=85)))
+
+
 def test_low_detail_fits_the_512_box() -> None:
     assert pixels(drawn.jpeg(drawn.photo(4000, 3000)), Recipe.low()).size == (512, 384)
 

@@ -12,7 +12,7 @@ from tests.unit import drawn
 
 from pixtune.examples.facts import ImageData
 from pixtune.images.convert import convert
-from pixtune.images.measures import BLURRY, information, sharpness
+from pixtune.images.measures import information, sharpness
 from pixtune.images.recipe import Recipe
 from pixtune.verdicts import IMAGE_WARNINGS, Code, Outcome
 
@@ -32,8 +32,8 @@ def test_a_sharp_picture_is_not_warned_about_and_its_blurred_copy_is() -> None:
 
 
 def test_the_more_a_picture_is_blurred_the_less_sharp_it_measures() -> None:
-    luma = drawn.photo(1024, 768).convert("L")
-    found = [sharpness(luma.filter(ImageFilter.GaussianBlur(radius))) for radius in (0, 1, 2, 4)]
+    luma = drawn.photo(256, 192).convert("L")
+    found = [sharpness(luma.filter(ImageFilter.GaussianBlur(radius))) for radius in (0, 0.5, 1, 2)]
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == len(found)
 
@@ -93,4 +93,4 @@ def test_real_photographs_are_not_warned_about_and_their_blurred_copies_are() ->
         assert Code.TOO_BLURRY not in [note.code for note in converted.verdict.warnings], path
         picture = Image.open(BytesIO(converted.content)).convert("RGB")
         blurred = picture.filter(ImageFilter.GaussianBlur(max(picture.size) / 128))
-        assert sharpness(blurred.convert("L")) < BLURRY, path
+        assert Code.TOO_BLURRY in codes(blurred), path

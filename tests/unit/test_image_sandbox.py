@@ -235,10 +235,10 @@ def answer(content: bytes, thumb: bytes = b"\xff\xd8\xff", **changed: object) ->
 
 def test_a_lying_worker_cannot_choose_the_name_under_which_its_bytes_are_kept() -> None:
     content = b"\xff\xd8\xff other bytes"
-    believed = module._believed(answer(content, sha256="0" * 64, size=1, source_sha256="0" * 64), HOSTILE, RECIPE)
+    believed = module._believed(answer(content, sha256="0" * 64, size=1, source_sha256="0" * 64), "5" * 64, RECIPE)
     assert believed.image
     assert believed.image.sha256 != "0" * 64
-    assert believed.image.source_sha256 != "0" * 64
+    assert believed.image.source_sha256 == "5" * 64
     assert believed.image.size == len(content)
 
 
@@ -249,7 +249,7 @@ def test_a_lying_worker_cannot_choose_the_name_under_which_its_bytes_are_kept() 
 )
 def test_an_answer_no_worker_of_ours_gives_counts_as_a_death(said: bytes) -> None:
     with pytest.raises(module._Died):
-        module._believed(said, HOSTILE, RECIPE)
+        module._believed(said, "5" * 64, RECIPE)
 
 
 def test_a_worker_that_cannot_start_is_our_failure_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

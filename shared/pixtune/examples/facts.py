@@ -31,7 +31,7 @@ class ImageData:
     sha256: of the converted bytes (they lie at `images/{sha256}.{jpg|png}`). format: "jpeg" or "png". size: bytes.
     width, height: pixels, upright. source_*: of the upload, before conversion. orientation: EXIF's 1 to 8.
     brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex digits. recipe: the recipe's id.
-    sharpness: variance of the Laplacian at about 512 pixels. information: entropy of the brightness in bits. None
+    sharpness: variance of the Laplacian at 256 pixels. information: entropy of the brightness in bits. None
     for an image from before these were measured; its JSON then lacks them, so that its rows keep their digests.
     metadata: what the upload carried beside its pixels and the image does not, by the names in METADATA.
     """

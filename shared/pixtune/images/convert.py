@@ -21,16 +21,17 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from pixtune.errors import StepFailed
 from pixtune.examples.facts import ImageData
-from pixtune.images import libjpeg
+from pixtune.images import libjpeg, measures
 from pixtune.images.converted import Converted
 from pixtune.images.gate import MAX_PIXELS, Header, inspect
-from pixtune.images.measures import information, sharpness, warnings
 from pixtune.images.recipe import Recipe
 from pixtune.images.steps import MAX_KEPT_BYTES, STEPS, Canvas, fit, to_srgb
 from pixtune.images.strip import strip
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
 
 THUMB_SIDE = 256
+# What is decoded beyond the size to shrink to: of the finest detail, a decoder that shrinks leaves only half.
+SPARE_EIGHTHS = 0.45
 DARK, BRIGHT = 0.03, 0.98  # mean luma
 
 # Opened by class, never by Image.open: no other parser can be reached, and an MPO is its first picture.
@@ -44,10 +45,11 @@ _READERS: Mapping[str, type[ImageFile]] = {
 Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values())
 
 
-def convert(data: bytes, recipe: Recipe, trusting: bool = False) -> Converted:
+def convert(data: bytes, recipe: Recipe, trusting: bool = False, source_sha256: str | None = None) -> Converted:
     """Convert one picture. Whatever is wrong with the bytes is a verdict, the same one either way.
 
     trusting: decode a JPEG once instead of twice, in a process that may end of it; half the time for a large one.
+    source_sha256: of `data`, where it is known already.
     Raises StepFailed when a step of the recipe fails on a picture that could be decoded.
     """
     header = inspect(data)
@@ -57,7 +59,7 @@ def convert(data: bytes, recipe: Recipe, trusting: bool = False) -> Converted:
         canvas, notes = _decode(data, header, recipe, trusting)
         if notes and canvas.unchanged is not None:  # what a decoder objects to is encoded again
             canvas, notes = _decode(data, header, recipe, trusting, keep=False)
-        return _finish(data, header, canvas, recipe, notes)
+        return _finish(source_sha256 or sha256(data).hexdigest(), header, canvas, recipe, notes)
     except _Undecodable as error:
         return Converted(error.verdict)
     except MemoryError:
@@ -83,7 +85,7 @@ class _Undecodable(Exception):
 def _decode(
     data: bytes, header: Header, recipe: Recipe, trusting: bool, keep: bool = True
 ) -> tuple[Canvas, list[Note]]:
-    """The picture decoded, a JPEG no larger than it is needed, and what its decoder objected to."""
+    """The picture decoded, a JPEG hardly larger than it is needed, and what its decoder objected to."""
     try:
         picture = _READERS[header.format](BytesIO(data))
         if picture.size != (header.width, header.height):
@@ -114,22 +116,25 @@ def _decode(
 
 
 def _load(data: bytes, header: Header, canvas: Canvas, least: tuple[int, int], trusting: bool) -> list[Note]:
-    """Decode the canvas's picture, a JPEG at no less than `least`; returns what its decoder objected to."""
+    """Decode the canvas's picture, a JPEG shrunk to no less than `least`; returns what its decoder objected to."""
     picture = canvas.picture
     if header.format != "jpeg":
         picture.load()
         return []
+    spare = 0.0 if canvas.unchanged is not None else SPARE_EIGHTHS
+    eighths = libjpeg.eighths_for(header.width, header.height, least, spare)
     if picture.mode != "RGB" or header.whole_lines or not libjpeg.available():
-        picture.draft(picture.mode, least)
+        drafted = picture.draft(picture.mode, (header.width * eighths // 8, header.height * eighths // 8))
         picture.load()
+        canvas.reach = drafted[1][2:] if drafted else None
         return _objections(libjpeg.warnings(data, header) if libjpeg.available() else (), header)
     # Pillow answers for a damaged file, as its errors end no process: before, or when there was something to hear.
     if not trusting:
         _try(picture)
-    pixels, size, said = libjpeg.decode(data, header, least)
+    canvas.picture, said = libjpeg.decode(data, eighths)
+    canvas.reach = header.width * eighths / 8, header.height * eighths / 8
     if said and trusting:
         _try(picture)
-    canvas.picture = Image.frombuffer("RGB", size, pixels, "raw", "RGBX", 0, 1)
     return _objections(said, header)
 
 
@@ -155,7 +160,7 @@ def _is_plain(canvas: Canvas, recipe: Recipe) -> bool:
     return not probe.repairs
 
 
-def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: list[Note]) -> Converted:
+def _finish(source_sha256: str, header: Header, canvas: Canvas, recipe: Recipe, notes: list[Note]) -> Converted:
     for step in recipe.steps:
         try:
             STEPS[step.name].apply(canvas, **step.parameters)
@@ -163,15 +168,16 @@ def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: 
             raise
         except Exception as error:
             raise StepFailed(f"The step {step.name} failed: {type(error).__name__}: {error}") from error
-    small, content, repairs = canvas.picture, canvas.content, canvas.repairs
-    small.info = {}  # Pillow would write a comment from here into the thumbnail
+    repairs = canvas.repairs
+    small = _shrunk(canvas.picture, canvas.size)
     luma = small.convert("L")
-    brightness = _brightness(luma)
+    brightness = measures.brightness(luma)
     if brightness < DARK or brightness > BRIGHT:
         code = Code.TOO_DARK if brightness < DARK else Code.TOO_BRIGHT
         notes = [*notes, Note(code, f"Its mean brightness is {brightness:.3f} on a scale from 0 to 1.")]
-    sharp, bits = sharpness(luma), information(luma)
-    notes = [*notes, *warnings(sharp, bits, header.width, header.height)]
+    sharp, bits = measures.sharpness(luma), measures.information(luma)
+    notes = [*notes, *measures.warnings(sharp, bits, header.width, header.height)]
+    content = canvas.content
     width, height = canvas.size
     image = ImageData(
         sha256=sha256(content).hexdigest(),
@@ -179,13 +185,13 @@ def _finish(data: bytes, header: Header, canvas: Canvas, recipe: Recipe, notes: 
         width=width,
         height=height,
         size=len(content),
-        source_sha256=sha256(data).hexdigest(),
+        source_sha256=source_sha256,
         source_format=header.format,
         source_width=header.width,
         source_height=header.height,
         orientation=canvas.orientation,
         brightness=brightness,
-        dhash=_dhash(luma),
+        dhash=measures.dhash(luma),
         recipe=recipe.id,
         sharpness=sharp,
         information=bits,
@@ -215,24 +221,14 @@ def _thumb_size(width: int, height: int) -> tuple[int, int]:
     return fit(width, height, long_side=THUMB_SIDE, short_side=THUMB_SIDE)
 
 
+def _shrunk(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture as its thumbnail shows it, which is also what is measured: pictures of all sizes compare."""
+    small = picture.resize(_thumb_size(*size), Image.Resampling.BOX, reducing_gap=1.0)
+    small.info = {}  # Pillow would write a comment from here into the thumbnail
+    return small
+
+
 def _thumb(small: Image.Image) -> bytes:
-    size = _thumb_size(*small.size)
     out = BytesIO()
-    small.resize(size, Image.Resampling.BOX, reducing_gap=1.0).save(out, "JPEG", quality=80)
+    small.save(out, "JPEG", quality=80)
     return out.getvalue()
-
-
-def _brightness(luma: Image.Image) -> float:
-    """Mean luma from 0 (black) to 1 (white)."""
-    counts = luma.histogram()
-    return round(sum(value * count for value, count in enumerate(counts)) / (255 * sum(counts)), 4)
-
-
-def _dhash(luma: Image.Image) -> str:
-    """A 64-bit difference hash, 16 hex digits: is each of 9 × 8 cells brighter than the one to its right?"""
-    cells = luma.resize((9, 8), Image.Resampling.BOX).tobytes()
-    bits = 0
-    for row in range(8):
-        for column in range(8):
-            bits = bits << 1 | (cells[row * 9 + column] > cells[row * 9 + column + 1])
-    return f"{bits:016x}"

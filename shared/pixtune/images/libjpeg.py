@@ -1,4 +1,4 @@
-"""A JPEG decoded so that its damage is heard: the file's bytes in, pixels and the decoder's own warnings out.
+"""A JPEG decoded so that its damage is heard: the file's bytes in, a picture and the decoder's own warnings out.
 
 Pillow decodes a damaged JPEG without a word, so half-grey pictures would become training data. The library it
 brings along is called through its C interface instead, with an error manager that listens, once for both. Whatever
@@ -10,11 +10,13 @@ Source: libjpeg.txt of libjpeg-turbo 3 ("Decompression details", "Error handling
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from functools import cache
 from pathlib import Path
 
 import PIL
+from PIL import Image
 
 from pixtune.images.gate import Header
 
@@ -27,6 +29,7 @@ _OnMessage = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
 # Places of 4-byte fields in struct jpeg_decompress_struct (jpeglib.h, 64 bits).
 _OUT_COLOR_SPACE, _SCALE, _OUTPUT_SIZE = 16, 17, 34
 _RGBX = 7  # JCS_EXT_RGBX: what Pillow keeps an RGB picture as
+_STRIP_BYTES = 256 * 1024
 _Format = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
 
 
@@ -78,35 +81,37 @@ def available() -> bool:
     return ctypes.sizeof(ctypes.c_void_p) == 8 and _library() is not None
 
 
-def scale_for(width: int, height: int, least: tuple[int, int]) -> int:
-    """In how many eighths of its size a JPEG is decoded: the fewest that give at least this size."""
-    return next(
-        eighths
-        for eighths in range(1, 9)
-        if eighths == 8 or (-(-width * eighths // 8) >= least[0] and -(-height * eighths // 8) >= least[1])
-    )
+def eighths_for(width: int, height: int, least: tuple[int, int], spare: float) -> int:
+    """In how many eighths of its size a JPEG is decoded: the fewest that are `spare` more than `least` takes."""
+    return min(8, math.ceil(max(8 * least[0] / width, 8 * least[1] / height) + spare))
 
 
-def decode(data: bytes, header: Header, least: tuple[int, int]) -> tuple[bytearray, tuple[int, int], tuple[str, ...]]:
-    """Pixels as RGBX, their size (no smaller than `least`), and the first few things libjpeg objects to.
+def decode(data: bytes, eighths: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """The picture in so many eighths of its size (rounded up), and the first few things libjpeg objects to.
 
     `data` must be a three-channel JPEG, in a process that may end: a fatal error ends it with status 70.
     """
     with _Listening(data) as (library, decoder, messages):
         public = ctypes.cast(decoder, ctypes.POINTER(ctypes.c_int))
         public[_OUT_COLOR_SPACE] = _RGBX
-        public[_SCALE], public[_SCALE + 1] = scale_for(header.width, header.height, least), 8
+        public[_SCALE], public[_SCALE + 1] = eighths, 8
         library.jpeg_start_decompress(decoder)
         width, height = public[_OUTPUT_SIZE], public[_OUTPUT_SIZE + 1]
-        pixels = bytearray(width * height * 4)
-        first = ctypes.addressof((ctypes.c_char * len(pixels)).from_buffer(pixels))
-        lines = (ctypes.c_void_p * height)(*range(first, first + len(pixels), width * 4))
-        at = 0
-        while at < height:
-            rest = ctypes.byref(lines, at * ctypes.sizeof(ctypes.c_void_p))
-            at += library.jpeg_read_scanlines(decoder, rest, height - at)
+        picture = Image.new("RGB", (width, height))
+        # In strips that stay in the processor's cache, and that no second copy of the picture is made of.
+        rows = max(1, min(height, _STRIP_BYTES // (4 * width)))
+        strip = bytearray(4 * width * rows)
+        first = ctypes.addressof((ctypes.c_char * len(strip)).from_buffer(strip))
+        lines = (ctypes.c_void_p * rows)(*range(first, first + len(strip), 4 * width))
+        places = [ctypes.byref(lines, line * ctypes.sizeof(ctypes.c_void_p)) for line in range(rows)]
+        for top in range(0, height, rows):
+            count, at = min(rows, height - top), 0
+            while at < count:
+                at += library.jpeg_read_scanlines(decoder, places[at], count - at)
+            pixels = memoryview(strip)[: 4 * width * count]
+            picture.paste(Image.frombytes("RGB", (width, count), pixels, "raw", "RGBX"), (0, top))
         library.jpeg_finish_decompress(decoder)
-        return pixels, (width, height), tuple(dict.fromkeys(messages))
+        return picture, tuple(dict.fromkeys(messages))
 
 
 def warnings(data: bytes, header: Header) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
-"""What a converted picture is like: its luma in, figures about sharpness and content, and warnings about them, out.
+"""What a converted picture is like: the luma of its thumbnail in, figures and warnings about it out.
 
+Measured on the thumbnail, so that pictures of all sizes compare and measuring costs a hundredth of converting.
 Thresholds are set where photographs of cards, fruit and roads are never warned about, and the same photographs
 blurred beyond recognition of their texture (a Gaussian of 8 pixels on 1,024) always are.
 """
@@ -12,23 +13,36 @@ from PIL import Image, ImageFilter
 
 from pixtune.verdicts import Code, Note
 
-BLURRY = 4.0  # sharp photographs measure 80 and more, the same ones blurred 1 to 3.4
+BLURRY = 8.0  # sharp photographs measure 80 and more, the same ones blurred 2 to 7
 LITTLE_INFORMATION = 0.35  # bits: one thin line on a page measures 0.3, a page of text 2, photographs 5 to 7
 ODD_ASPECT = 4.0  # long side to short side; scaled to a provider's longest side, 4:1 still keeps 512 pixels
 SMALL_SIDE = 64  # pixels of the upload; two of the 32-pixel patches that models read pictures by
-_MEASURED_SIDE = 512  # pixels the long side is reduced to, so that pictures of all sizes compare
 _COARSE = 64  # pixels a side at which noise no longer counts as content
 
 _LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
 
+def brightness(luma: Image.Image) -> float:
+    """Mean luma from 0 (black) to 1 (white)."""
+    counts = luma.histogram()
+    return round(sum(value * count for value, count in enumerate(counts)) / (255 * sum(counts)), 4)
+
+
+def dhash(luma: Image.Image) -> str:
+    """A 64-bit difference hash, 16 hex digits: is each of 9 × 8 cells brighter than the one to its right?"""
+    cells = luma.resize((9, 8), Image.Resampling.BOX).tobytes()
+    bits = 0
+    for row in range(8):
+        for column in range(8):
+            bits = bits << 1 | (cells[row * 9 + column] > cells[row * 9 + column + 1])
+    return f"{bits:016x}"
+
+
 def sharpness(luma: Image.Image) -> float:
-    """The variance of the Laplacian of the picture at about 512 pixels; 0 for one colour, about 1 for a blur."""
-    factor = max(1, round(max(luma.size) / _MEASURED_SIDE))
-    small = luma.reduce(factor) if min(luma.size) >= 3 * factor else luma
-    if min(small.size) < 3:
+    """The variance of the Laplacian; 0 for one colour, about 2 for a blur."""
+    if min(luma.size) < 3:
         return 0.0  # too thin to have an edge within
-    edges = small.filter(_LAPLACIAN).crop((1, 1, small.width - 1, small.height - 1))
+    edges = luma.filter(_LAPLACIAN).crop((1, 1, luma.width - 1, luma.height - 1))
     counts = edges.histogram()
     total = sum(counts)
     mean = sum(value * count for value, count in enumerate(counts)) / total

@@ -109,7 +109,9 @@ class _Worker:
         self._pictures.seek(0)
         self._pictures.write(data)
         self._pictures.flush()
-        job = json.dumps({"size": len(data), "recipe": recipe.to_json(), "trusting": trusting}).encode()
+        digest = sha256(data).hexdigest()
+        order = {"size": len(data), "source_sha256": digest, "recipe": recipe.to_json(), "trusting": trusting}
+        job = json.dumps(order).encode()
         stdin = self._process.stdin
         assert stdin is not None
         try:
@@ -117,7 +119,7 @@ class _Worker:
             stdin.flush()
         except BrokenPipeError:
             raise self._end() from None
-        return _believed(self._read(deadline), data, recipe)
+        return _believed(self._read(deadline), digest, recipe)
 
     def _read(self, deadline: float) -> bytes:
         (length,) = struct.unpack(">I", self._read_bytes(4, deadline))
@@ -154,7 +156,7 @@ class _Worker:
         self._pictures.close()
 
 
-def _believed(answer: bytes, data: bytes, recipe: Recipe) -> Converted:
+def _believed(answer: bytes, source_sha256: str, recipe: Recipe) -> Converted:
     """The worker's answer, if it can be one. Hashes and sizes are our own: a taken-over decoder may say anything."""
     try:
         (head,) = struct.unpack_from(">I", answer)
@@ -175,7 +177,7 @@ def _believed(answer: bytes, data: bytes, recipe: Recipe) -> Converted:
             image,
             sha256=sha256(content).hexdigest(),
             size=len(content),
-            source_sha256=sha256(data).hexdigest(),
+            source_sha256=source_sha256,
             recipe=recipe.id,
         )
         return replace(converted, image=sure)

@@ -83,7 +83,7 @@ def main() -> None:
         order = json.loads(job)
         try:
             data, recipe = os.pread(pictures, order["size"], 0), Recipe.from_json(order["recipe"])
-            converted = convert(data, recipe, order["trusting"])
+            converted = convert(data, recipe, order["trusting"], order["source_sha256"])
         except StepFailed as error:
             head = json.dumps({"step_failed": str(error)}).encode()
             write_frame(answers, struct.pack(">I", len(head)) + head)

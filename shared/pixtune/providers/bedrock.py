@@ -31,6 +31,7 @@ from pixtune.providers.port import (
     JobRequest,
     JobState,
     JobView,
+    Progress,
     ProviderCheckpoint,
     ReadImage,
     Reply,
@@ -275,6 +276,21 @@ class BedrockProvider:
                     return view
                 raise
         return self.status(job_id)
+
+    def pause(self, job_id: str) -> JobView:
+        raise self._not_pausable(job_id)
+
+    def resume(self, job_id: str) -> JobView:
+        raise self._not_pausable(job_id)
+
+    def _not_pausable(self, job_id: str) -> ProviderRefused:
+        return ProviderRefused(
+            f"Bedrock has no pause: {job_id} runs or is stopped.", "Let it run, or cancel the run."
+        )
+
+    def progress(self, job_id: str, since: float) -> Progress:  # noqa: ARG002  # there are no messages
+        """Points alone, and those not before Bedrock has written them."""
+        return Progress(self.metrics(job_id))
 
     def metrics(self, job_id: str) -> Sequence[Mapping[str, float]]:
         """Of the CSV files under the job's output, as far as there are any: Bedrock writes them at the end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -14,6 +14,7 @@ from pixtune.costs.epochs import AutoEpochs
 from pixtune.costs.tokens import ImageTokenRule
 from pixtune.errors import LimitsRefused, ProviderRefused
 
+_NAMES = {"provider", "base_model", "title", "sources"}  # of a spec, all else being figures
 _STRICT = {"extra": "forbid"}  # read by pydantic: a misspelt figure is an error, never a silent default
 
 
@@ -109,6 +110,26 @@ class ProviderSpec:
     def source(self, figure: str) -> Source:
         return self.sources.get(figure, self.sources["default"])
 
+    def to_json(self) -> dict[str, Any]:
+        """What it is called, whether jobs can be launched, and until when."""
+        return {
+            "provider": self.provider,
+            "base_model": self.base_model,
+            "title": self.title,
+            "adapter": self.adapter,
+            "train_until": _text(self.train_until),
+            "answer_until": _text(self.answer_until),
+        }
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Each figure with its source: {figure, value, where, read, verified}; value None: not stated."""
+        values, listed = asdict(self), []
+        for name in (field.name for field in fields(self) if field.name not in _NAMES):
+            value, source = values[name], self.source(name)
+            told = {"where": source.where, "read": source.read.isoformat(), "verified": source.verified}
+            listed.append({"figure": name, "value": _text(value) if isinstance(value, date) else value, **told})
+        return listed
+
     def suffix(self, name: str) -> str:
         """`name` as the provider takes it in a model's name: other characters become "-", cut to length."""
         return re.sub(rf"[^{self.suffix_characters}]+", "-", name)[: self.suffix_length].strip("-")
@@ -182,11 +203,15 @@ def spec_for(provider: str, base_model: str) -> ProviderSpec:
     return limits_with().spec(provider, base_model)
 
 
+def _text(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
 Table = dict[str, Any]  # one model's figures as TOML or JSON has them, before they are validated
 
 
 def _figures() -> set[str]:
-    return {figure.name for figure in fields(ProviderSpec)} - {"provider", "title", "sources"}
+    return {figure.name for figure in fields(ProviderSpec)} - (_NAMES - {"base_model"})
 
 
 def _shipped_rows() -> dict[tuple[str, str], Table]:

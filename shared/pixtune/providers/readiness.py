@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 from pixtune.costs.epochs import auto_epochs
@@ -18,13 +18,15 @@ from pixtune.training.run import TrainingSettings
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """where: the split and line, with the example's id, or the run. path: the field. fix: what to do."""
+    """where: the split and line, with the example's id, or the run. path: the field. fix: what to do. example_id:
+    None where it is not about one row."""
 
     where: str
     path: str
     found: str
     expected: str
     fix: str
+    example_id: str | None = None
 
     def __str__(self) -> str:
         return f"{self.where}: {self.path} is {self.found}, expected {self.expected}. {self.fix}"
@@ -38,13 +40,27 @@ def problems(
     today: date,
 ) -> list[Problem]:
     """All problems: the dates and hyperparameters first, then the files, then the rows in their order."""
-    found = [*_run_problems(training, spec, today)]
+    return list(breaches(splits, settings, training, spec, today))
+
+
+def breaches(
+    splits: Mapping[str, Sequence[Row]],
+    settings: DatasetSettings,
+    training: TrainingSettings,
+    spec: ProviderSpec,
+    today: date,
+) -> Iterator[Problem]:
+    """The same one by one, for whoever needs to know only whether there is any."""
+    yield from _run_problems(training, spec, today)
     for split in ("train", "validation"):
+        if split == "validation" and not spec.validation_file:
+            continue  # it is not sent
         rows = splits.get(split, ())
-        found += _file_problems(split, rows, settings, spec)
+        yield from _file_problems(split, rows, settings, spec)
         for number, row in enumerate(rows, start=1):
-            found += _row_problems(f"{split} line {number} ({row.example_id})", row, settings, spec)
-    return found
+            where = f"{split} line {number} ({row.example_id})"
+            for problem in _row_problems(where, row, settings, spec):
+                yield replace(problem, example_id=row.example_id)
 
 
 def _run_problems(training: TrainingSettings, spec: ProviderSpec, today: date) -> Iterator[Problem]:
@@ -101,6 +117,9 @@ def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: Provide
     for number, turn in enumerate(turns):
         if turn.role not in spec.roles:
             yield Problem(where, f"turns[{number}].role", turn.role, " or ".join(spec.roles), "Use one of these.")
+        elif spec.roles_alternate and number and turn.role != ("user", "assistant")[number % 2]:
+            fix = "Let user and assistant take turns."
+            yield Problem(where, f"turns[{number}].role", turn.role, ("user", "assistant")[number % 2], fix)
         for part in turn.parts:
             if part.image is not None and turn.role != "user":
                 fix = "Move the image into the question."
@@ -119,6 +138,8 @@ def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: Provide
         yield Problem(
             where, "weight", f"{weight:g}", "0 or 1", "Leave the weight out, or say 0 to learn nothing from it."
         )
+    elif weight == 0 and spec.row_format == "converse":
+        yield Problem(where, "weight", "0", "none", "This provider learns from every answer; leave the example out.")
     shown = sum(part.image is not None for turn in turns for part in turn.parts)
     if spec.images_per_row is not None and shown > spec.images_per_row:
         yield Problem(where, "images", str(shown), f"at most {spec.images_per_row}", "Split the example.")
@@ -132,6 +153,12 @@ def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: Provide
             limit = f"at most {spec.bytes_per_image:,}"
             fix = f"Make {picture.upload} smaller."
             yield Problem(where, f"images[{number}].bytes", f"{picture.image.size:,}", limit, fix)
+        longest, shortest = sorted((picture.image.width, picture.image.height), reverse=True)
+        low, high = spec.pixels_per_side or (shortest, longest)
+        if shortest < low or longest > high:
+            size = f"{picture.image.width} x {picture.image.height}"
+            fix = f"Resize {picture.upload}."
+            yield Problem(where, f"images[{number}].pixels", size, f"sides of {low:,} to {high:,}", fix)
     tokens = training_tokens(row, settings, spec).high
     if spec.tokens_per_row is not None and tokens > spec.tokens_per_row:
         fix = "Shorten it: a longer row is cut at its end, and the answer is what is lost."

@@ -53,6 +53,10 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
         "Nothing was charged. Ask for a cheaper training, or ask for approval again: " + _RESUME,
     ),
     "RunDeadlinePassed": ("run_deadline_passed", "Look at the provider's queue. Then: " + _RESUME),
+    "LimitsRefused": (
+        "limits_refused",
+        "Mend the deployment's own limits table (template parameter ProviderLimits). Then: " + _RESUME,
+    ),
     "FenceLost": ("fence_lost", "Two executions worked on this run at once, and this one stopped. " + _RESUME),
     "RunEnded": ("run_ended", "The run was ended from outside. " + _RESUME),
     "States.Timeout": ("step_timed_out", _READ_LOG),
@@ -161,7 +165,7 @@ def record_failure(
             "ended_at": now,
             "task_token": None,
             # Settled first: whoever activates a model after that sees that the run has ended, and lets it be.
-            "untidy": bool(run.files or run.steps),
+            "untidy": bool(run.files or run.steps or fate.may_cost),
         }
         if fate.job is not None:
             changes |= {"provider_job_id": fate.job.job_id, "provider_status": fate.job.state.value}
@@ -194,7 +198,9 @@ def _end_job(run: Run, provider_of: ProviderOfRun) -> Fate:
         if not job.state.ended:
             job = provider.cancel(job.job_id)
     except (ProviderUnavailable, ProviderRefused) as error:
-        text = f"It could not be cancelled, so {name} may still run and cost: {error}. Cancel it there, or {resume}"
+        text = (
+            f"It could not be cancelled, so {name} may still run and cost: {error}. The sweep tries again; {resume}"
+        )
         return Fate(text, may_cost=True)
     if not lives(job.state):
         return Fate(f"The provider job {job.job_id} is {job.state.value}.", job)

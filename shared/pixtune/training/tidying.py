@@ -1,4 +1,5 @@
-"""What an ended run leaves at its provider and nobody needs is removed: files no job took, models that bill."""
+"""What an ended run leaves at its provider and nobody needs is removed: a job that runs on, files no job took, models
+that bill."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from pixtune.errors import FenceLost, ProviderRefused, ProviderUnavailable
-from pixtune.providers.port import TrainingProvider
+from pixtune.providers.port import JobState, TrainingProvider
 from pixtune.training.ports import TrainingRuns
 from pixtune.training.run import Checkpoint, Run, RunEvent
 
@@ -50,6 +51,7 @@ def tidy(run: Run, *, now: float, runs: TrainingRuns, provider_of: ProviderOfRun
         return False
     try:
         provider = provider_of(run)
+        job = provider.cancel(run.provider_job_id) if run.provider_job_id and _may_run(run) else None
         waste = orphans(run, runs.live())
         for file_id in sorted(waste):
             provider.delete_file(file_id)
@@ -58,12 +60,17 @@ def tidy(run: Run, *, now: float, runs: TrainingRuns, provider_of: ProviderOfRun
             provider.release(checkpoint.model_id)
     except (ProviderUnavailable, ProviderRefused) as error:
         return _leave(run, now, str(error), runs)
-    if bills and now - (run.ended_at or 0.0) < IN_FLIGHT_SECONDS:
+    if (job and not job.state.ended) or (bills and now - (run.ended_at or 0.0) < IN_FLIGHT_SECONDS):
         return False
     for checkpoint in bills:
         runs.put_checkpoint(replace(checkpoint, activated=False))
     files = {purpose: file_id for purpose, file_id in run.files.items() if file_id not in waste}
-    return _settle(run, {"untidy": False, "files": files}, runs)
+    status = job.state.value if job else run.provider_status
+    return _settle(run, {"untidy": False, "files": files, "provider_status": status}, runs)
+
+
+def _may_run(run: Run) -> bool:
+    return run.provider_status is None or not JobState(run.provider_status).ended
 
 
 def _that_bill(run: Run, runs: TrainingRuns, named: Named) -> list[Checkpoint]:

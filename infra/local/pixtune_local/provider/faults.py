@@ -34,7 +34,8 @@ _MESSAGES = {
 
 @dataclass
 class Rule:
-    """Requests whose method and path match (`*` is any text) go wrong, the next `times` times or always (None).
+    """Requests whose method and path match (`*` is any text) go wrong, the next `times` times or always (None), once
+    `skip` of them have passed.
 
     `status` answers with that status, `drop_before` closes the connection without doing anything, `drop_after` does
     the work and then closes without an answer, `delay` waits `seconds` and goes on, `delay_after` does the work and
@@ -49,6 +50,7 @@ class Rule:
     retry_after: float | None = None
     seconds: float = 0.0
     times: int | None = 1
+    skip: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -113,6 +115,9 @@ class Faults:
         """The first rule that matches and is not used up; this is one use of it."""
         for rule in self.rules:
             if rule.times == 0 or not (fnmatchcase(method, rule.method) and fnmatchcase(path, rule.path)):
+                continue
+            if rule.skip > 0:
+                rule.skip -= 1
                 continue
             if rule.times is not None:
                 rule.times -= 1

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ import httpx2
 from pixtune_local.provider.server import DEFAULT_KEY
 
 _START_SECONDS = 30.0
+
+
+@cache
+def _client() -> httpx2.Client:
+    """One for all: making a client reads every certificate of the machine, which takes 0.1 s."""
+    return httpx2.Client()
 
 
 def free_port() -> int:
@@ -60,7 +67,7 @@ class Provider:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                if httpx2.get(f"{self.url}/_local/health", timeout=1).is_success:
+                if _client().get(f"{self.url}/_local/health", timeout=1).is_success:
                     return
             except httpx2.TransportError:
                 time.sleep(0.05)
@@ -78,7 +85,7 @@ class Provider:
     def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """An admin route, e.g. `admin("POST", "faults", {"rules": [...]})`; answers its JSON."""
         headers = {"authorization": f"Bearer {self.api_key}"}
-        answer = httpx2.request(method, f"{self.url}/_local/{path}", json=body, headers=headers, timeout=5)
+        answer = _client().request(method, f"{self.url}/_local/{path}", json=body, headers=headers, timeout=5)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
