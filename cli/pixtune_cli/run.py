@@ -142,9 +142,9 @@ def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
         if checkpoints:
             line("")
             table(
-                ("step", "model", "loss", "score"),
+                ("step", "model", "loss", "score", "kept"),
                 [
-                    (point["step"], point["model_id"], _loss(point["metrics"]), _share(point["score"]))
+                    (point["step"], point["model_id"], _loss(point["metrics"]), _share(point["score"]), _kept(point))
                     for point in checkpoints
                 ],
             )
@@ -282,6 +282,12 @@ def _next_of(run: dict[str, Any]) -> tuple[str, ...]:
 def _loss(metrics: dict[str, float]) -> str:
     value = metrics.get("full_valid_loss", metrics.get("valid_loss", metrics.get("train_loss")))
     return "" if value is None else f"{value:.4f}"
+
+
+def _kept(point: dict[str, Any]) -> str:
+    if point["kept"] is None:
+        return ""
+    return f"{'kept' if point['kept'] else 'not kept'}: {point['kept_because']}"
 
 
 def _share(score: float | None) -> str:

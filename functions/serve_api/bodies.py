@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from pixtune.keys import DATASET, READY_MARKER, is_junk
 from pixtune.training.order import TrainingWish
@@ -139,4 +139,14 @@ class MoveBody(_Body):
 
 
 class PromoteBody(MoveBody):
-    model_version: int = Field(ge=1)
+    """Either a model version, or a kept checkpoint of a run, which becomes one."""
+
+    model_version: int | None = Field(default=None, ge=1)
+    run_id: str | None = Field(default=None, min_length=1, max_length=100)
+    step: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> PromoteBody:
+        if (self.model_version is None) is (self.run_id is None) or (self.run_id is None) is not (self.step is None):
+            raise ValueError("must have either model_version, or run_id and step")
+        return self

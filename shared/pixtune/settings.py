@@ -105,6 +105,11 @@ class Environment:
         return self._get("SKIP_PREDICTOR")
 
     @property
+    def read_object_tags(self) -> bool:
+        """Whether an image's tags are labels."""
+        return self._get("READ_OBJECT_TAGS") == "true"
+
+    @property
     def poll_min_seconds(self) -> int:
         return int(self._get("POLL_MIN_SECONDS"))
 

@@ -20,7 +20,7 @@ class FakeModels:
     def register(self, model: ModelVersion) -> ModelVersion:
         of_dataset = self.models(model.dataset)
         for known in of_dataset:
-            if known.run_id == model.run_id:
+            if (known.run_id, known.step) == (model.run_id, model.step):
                 return known
         self.registered.append(replace(model, number=len(of_dataset) + 1))
         return self.registered[-1]

@@ -297,6 +297,9 @@ def test_an_alias_is_promoted_and_rolled_back(pixtune: Callable[..., Ended], gat
     for run in ("run_1", "run_2"):
         gateway.world.models.register(replace(MODEL, run_id=run, model_id=f"ft:{run}"))
     assert pixtune("model", "rollback", "cats").code == Exit.USAGE
+    assert pixtune("model", "promote", "cats", "run_1@x").code == Exit.USAGE
+    unknown = pixtune("model", "promote", "cats", "run_9@20")
+    assert (unknown.code, "run_unknown" in unknown.err) == (Exit.USAGE, True)
     assert pixtune("model", "promote", "cats", "1").out == "champion -> model version 1 (ft:run_1)\n"
     assert json.loads(pixtune("model", "promote", "cats", "2", "--json").out)["previous"] == 1
     assert pixtune("model", "rollback", "cats").out == "champion -> model version 1 (ft:run_1)\n"

@@ -73,14 +73,16 @@ def back(models: Models, expected: int | None = None) -> AliasMove:
     return roll_back(models, "lanes", "champion", expected=expected, by="test", at=AT)
 
 
-def test_models_are_numbered_within_their_dataset_and_a_run_has_one(models: Models) -> None:
+def test_models_are_numbered_within_their_dataset_and_a_checkpoint_has_one(models: Models) -> None:
     first, second = models.register(model("run_1")), models.register(model("run_2"))
     other = models.register(model("run_3", dataset="cards"))
     assert (first.number, second.number, other.number) == (1, 2, 1)
-    assert models.register(model("run_1", step=42)) == first
-    assert models.models("lanes") == [first, second]
+    assert models.register(model("run_1")) == first
+    third = models.register(model("run_1", step=42))
+    assert (third.number, models.register(model("run_1", step=42))) == (3, third)
+    assert models.models("lanes") == [first, second, third]
     assert models.model("lanes", 2) == second
-    assert models.model("lanes", 3) is None
+    assert models.model("lanes", 4) is None
 
 
 def test_a_promotion_names_the_model_and_remembers_the_one_before(models: Models) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pixtune.annotations.reading import Reading
 from pixtune.images.recipe import Recipe
@@ -34,6 +42,21 @@ class _Compliance(BaseModel):
     national_ids: list[Literal["es", "fr", "us"]] = []
 
 
+class _Checkpoints(BaseModel):
+    """The names of evaluation.retention.RetentionPolicy; a test holds the two together."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    keep_least: int = Field(3, ge=1, le=5)
+    keep_most: int = Field(5, ge=1, le=5)
+    min_gain: float = Field(0.01, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Checkpoints:
+        if self.keep_least > self.keep_most:
+            raise ValueError(f"keep_least is {self.keep_least}, more than keep_most, which is {self.keep_most}")
+        return self
+
+
 class _Settings(BaseModel):
     """The names of datasets.version.DatasetSettings; a test holds the two together."""
 
@@ -49,6 +72,7 @@ class _Settings(BaseModel):
     classes: list[str] = Field([], max_length=10_000)
     class_folders: bool = True
     compliance: _Compliance = _Compliance()
+    checkpoints: _Checkpoints = _Checkpoints()
     reject: list[_Warning] = []
     steps: list[str | dict[str, int | float | str | bool]] | None = None
 

@@ -1,9 +1,9 @@
 """The models table: model versions and alias moves in and out.
 
-Items (pk `MODELS#{dataset}`): `MODEL#{number}`; `BY_RUN#{run_id}` (the number a run's model got); `ALIAS#{alias}`
-(where it stands: its last move); `HISTORY#{alias}#{alias version}` (every move);
-`RETIRING#{alias}#{number}#{date}` (a warning that was given). Numbers have six digits, so that
-keys sort. One partition holds a dataset's registry: it is read and written by people and finished runs.
+Items (pk `MODELS#{dataset}`): `MODEL#{number}`; `BY_RUN#{run_id}@{step}` (the number a checkpoint got);
+`ALIAS#{alias}` (where it stands: its last move); `HISTORY#{alias}#{alias version}` (every move);
+`RETIRING#{alias}#{number}#{date}` (a warning that was given). Numbers have six digits, so that keys sort. One
+partition holds a dataset's registry: it is read and written by people and finished runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class ModelsTable:
 
     def register(self, model: ModelVersion) -> ModelVersion:
         while True:
-            mine = self._get(model.dataset, f"BY_RUN#{model.run_id}")
+            by_run = f"BY_RUN#{model.run_id}@{model.step}"
+            mine = self._get(model.dataset, by_run)
             if mine:
                 return ModelVersion.from_json(self._get(model.dataset, _model_key(mine["number"])) or {})
             last = next(self._pages(model.dataset, "MODEL#", ScanIndexForward=False, Limit=1), None)
@@ -43,7 +44,7 @@ class ModelsTable:
                 self._client,
                 [
                     self._put(model.dataset, _model_key(placed.number), placed.to_json(), _ABSENT),
-                    self._put(model.dataset, f"BY_RUN#{model.run_id}", marker, _ABSENT),
+                    self._put(model.dataset, by_run, marker, _ABSENT),
                 ],
             ):
                 return placed
