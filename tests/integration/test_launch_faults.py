@@ -20,7 +20,7 @@ from pixtune.providers import openai_shaped
 from pixtune.providers.limits import spec_for
 from pixtune_local.provider.testing import Provider, running_provider
 
-PAIRS = int(os.environ.get("PIXTUNE_FAULT_PAIRS", "12"))
+PAIRS = int(os.environ.get("PIXTUNE_FAULT_PAIRS", "6"))
 
 
 @pytest.fixture(scope="module")
