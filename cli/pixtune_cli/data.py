@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pixtune_cli.display import facts, json_line, line, next_step, say, table
 from pixtune_cli.failures import Exit, Failure
+
+if TYPE_CHECKING:
+    from pixtune_cli.backfilling import Source
+    from pixtune_cli.target import Target
 
 app = typer.Typer(
     no_args_is_help=True, help="Images and annotations: check them, push them, see what became of them."
@@ -23,20 +27,55 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON lines instead of text
 @app.command()
 def push(
     ctx: typer.Context,
-    folder: Folder,
-    dataset: Annotated[str, typer.Option(help="The dataset they go to.")],
+    source: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix for objects that exist already.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="The dataset they go to; needed but for objects that are in one already.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Uploads at the same time.")] = 16,
+    manifest: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Where it is written down what of s3:// was done.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a folder, keeping its structure. Files that are there already, byte for byte, are left alone."""
-    from pixtune.keys import DATASET
-    from pixtune_cli import pushing, target
-    from pixtune_cli.display import talk
+    """Upload a folder, keeping its structure. Files that are there already, byte for byte, are left alone.
 
+    Objects of another bucket are copied without passing through this machine. Of the uploads bucket itself, those
+    that never arrived are asked for again. Stopped, the same command goes on where it was.
+    """
+    from pixtune_cli import backfilling, target
+
+    if source.startswith(backfilling.SCHEME):
+        where = target.find(ctx.obj, Path.cwd())
+        there = backfilling.source_of(source)
+        if there.bucket == where.uploads_bucket:
+            if not there.prefix:
+                raise Failure(f"{source} is all datasets.", "", f"{backfilling.SCHEME}{there.bucket}/cats-and-dogs")
+            dataset = dataset or there.prefix.partition("/")[0]
+        _check_name(dataset)
+        _backfill(where, there, dataset or "", threads, manifest, as_json)
+        return
+    folder = Path(source)
+    if not folder.is_dir():
+        raise Failure(f"There is no folder {source}.", "", "pixtune data push ./photos --dataset NAME")
+    _check_name(dataset)
+    _push(ctx, folder, dataset or "", threads, as_json)
+
+
+def _check_name(dataset: str | None) -> None:
+    from pixtune.keys import DATASET
+
+    if dataset is None:
+        raise Failure("Nothing says which dataset they go to.", "", "--dataset cats-and-dogs")
     if not DATASET.fullmatch(dataset):
         raise Failure(
             f"{dataset!r} is no dataset name.", f"A name matches {DATASET.pattern}.", "--dataset cats-and-dogs"
         )
+
+
+def _push(ctx: typer.Context, folder: Path, dataset: str, threads: int, as_json: bool) -> None:
+    from pixtune_cli import pushing, target
+    from pixtune_cli.display import talk
+
     files = pushing.files_of(folder, dataset)
     if not files:
         raise Failure(f"{folder} has no files to push.", "Files that operating systems leave behind are not counted.")
@@ -49,14 +88,40 @@ def push(
     else:
         line(", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "uploaded"))
     if pushed.failed:
-        shown = [f"{key}: {why}" for key, why in list(pushed.failed.items())[:5]]
-        raise Failure(
-            f"{len(pushed.failed)} files were not uploaded.",
-            "; ".join(shown),
-            "the same command: it goes on from here",
-            Exit.AUTH if pushed.denied else Exit.BUG,
-        )
+        _fail(pushed.failed, f"{len(pushed.failed)} files were not uploaded.", pushed.denied)
     next_step(f"pixtune data show {dataset}", f"pixtune run start {dataset} --wait")
+
+
+def _backfill(where: Target, source: Source, dataset: str, threads: int, path: Path | None, as_json: bool) -> None:
+    from pixtune_cli import backfilling
+    from pixtune_cli.display import talk
+
+    client, bucket = where.s3(threads), where.uploads_bucket
+    objects = backfilling.objects_of(client, source)
+    if not objects:
+        raise Failure(f"There is nothing at {source}.", "Files that operating systems leave behind are not counted.")
+    manifest = backfilling.manifest_for(source, bucket, dataset, path)
+    say(f"{len(objects)} objects of {source} to {dataset} on {where.name}; what is done is in {manifest.path}")
+    in_place = source.bucket == bucket and source.prefix.startswith(f"{dataset}/")
+    if in_place:
+        queues = where.queue("ImagesQueueUrl"), where.queue("AnnotationsQueueUrl")
+        done = backfilling.enqueue(objects, bucket, *queues, manifest, talk())
+    else:
+        done = backfilling.copy(objects, source, client, bucket, dataset, manifest, threads, talk())
+    verb = "enqueued" if in_place else "copied"
+    counts = {verb: len(done.brought), "unchanged": done.unchanged, "failed": len(done.failed)}
+    if as_json:
+        json_line({"dataset": dataset, **counts, "errors": done.failed, "manifest": str(manifest.path)})
+    else:
+        line(", ".join(f"{count} {name}" for name, count in counts.items() if count or name == verb))
+    if done.failed:
+        _fail(done.failed, f"{len(done.failed)} objects were not {verb}.", done.denied)
+    next_step(f"pixtune data show {dataset}", f"pixtune run start {dataset} --wait")
+
+
+def _fail(failed: dict[str, str], what: str, denied: bool) -> None:
+    shown = "; ".join(f"{key}: {why}" for key, why in list(failed.items())[:5])
+    raise Failure(what, shown, "the same command: it goes on from here", Exit.AUTH if denied else Exit.BUG)
 
 
 @app.command()
@@ -77,6 +142,8 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
             json_line(one.to_json())
         else:
             _tell(one.to_json())
+            if one.file in check.many:  # the others are counted below
+                line(f"{'read as':<9} {one.layout:<20} {one.file}")
     summary = check.summary()
     if as_json:
         json_line({"summary": summary})
@@ -86,7 +153,15 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
         if summary["layouts"]:
             line("read as " + ", ".join(f"{name} ({count})" for name, count in summary["layouts"].items()))
         examples = summary["examples"]
-        line(f"{examples['ready']} examples ready, {examples['waiting']} waiting, {summary['unlabelled']} unlabelled")
+        if inside := sum(summary["inline"].values()):
+            line(f"{inside} pictures inside annotation files, {summary['inline']['rejected']} of them rejected")
+        states = ", ".join(f"{examples[state]} {state}" for state in ("ready", "waiting", "held"))
+        line(f"examples: {states}; images that nothing labels: {summary['unlabelled']}")
+        version = summary["version"]
+        counts = ", ".join(f"{count} {name}" for name, count in version["counts"].items() if count)
+        line(f"a version of it would hold {version['examples']} examples{f': {counts}' if counts else ''}")
+        for note in version["notes"]:
+            line(f"{'note':<9} {note['code']:<20} {note['detail']}")
     if check.rejected:
         shown = ", ".join(check.rejected[:5]) + (", ..." if len(check.rejected) > 5 else "")
         raise Failure(

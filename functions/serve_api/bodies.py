@@ -114,6 +114,18 @@ class RunBody(_Body):
         )
 
 
+class EstimateBody(_Body):
+    """version: a published one; left out, the dataset as it is now. The others as in training.quote.Asked."""
+
+    dataset: Dataset
+    version: int | None = Field(default=None, ge=1)
+    provider: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    base_model: str | None = Field(default=None, min_length=1, max_length=256)
+    n_epochs: int | None = Field(default=None, ge=1, le=50)
+    detail: Annotated[str, StringConstraints(pattern="^(low|high)$")] | None = None
+    requests_per_day: float = Field(default=0, ge=0, le=1e9, allow_inf_nan=False)
+
+
 class DecisionBody(_Body):
     """why: what is said with an approval or a denial."""
 

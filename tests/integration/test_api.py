@@ -17,7 +17,7 @@ from tests.fakes.versions import row
 from tests.integration.http_api import Answer
 from tests.integration.served_api import World, served
 
-from pixtune.annotations.read import read_metadata
+from pixtune.annotations import object_labels
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
 from pixtune.datasets.publish import publish
@@ -80,7 +80,7 @@ def test_whatever_the_words_the_reader_of_metadata_finds_them_again(said: str, a
     fields = api("POST", "/v1/datasets/cats/uploads", body).body["fields"]
     stored = {name.removeprefix("x-amz-meta-"): text for name, text in fields.items() if "x-amz-meta" in name}
     assert all(text.isascii() and text.isprintable() for text in stored.values())
-    (row,) = read_metadata("cats/a.jpg", stored).rows
+    (row,) = object_labels.read("cats/a.jpg", stored, {}).rows
     assert row.annotation.turns[-1].parts[0].text == said
 
 

@@ -96,8 +96,8 @@ def test_a_run_is_called_off_by_stopping_its_execution(api: World) -> None:
 def test_an_alias_goes_back_to_any_checkpoint_that_was_kept(api: World) -> None:
     artifacts = KeptArtifacts()
     manifest = store_version(artifacts, {"train": [row("e1")]}, dataset="cats")
-    for key, body in artifacts.objects.items():
-        boto3.client("s3").put_object(Bucket="artifacts", Key=key, Body=body)
+    for key, stored in artifacts.objects.items():
+        boto3.client("s3").put_object(Bucket="artifacts", Key=key, Body=stored)
     run_id = begun(api, manifest_key=manifest.key)
     for step, kept in ((10, True), (20, False)):
         api.runs.put_checkpoint(Checkpoint(run_id, step, f"ft:{step}", score=0.5, kept=kept, kept_because="so"))

@@ -18,6 +18,7 @@ from pixtune.errors import AliasConflict, AliasRefused, UnknownModel
 from pixtune.registry.aliases import promote, roll_back
 from pixtune.registry.models import AliasMove, ModelVersion
 from pixtune.registry.ports import Models
+from pixtune.registry.retiring import Retiring
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -61,7 +62,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
 
 
 @pytest.fixture(params=["fake", "table"])
-def models(request: pytest.FixtureRequest, client: DynamoDBClient) -> Models:
+def models(request: pytest.FixtureRequest, client: DynamoDBClient) -> FakeModels | ModelsTable:
     return FakeModels() if request.param == "fake" else ModelsTable(client, "models")
 
 
@@ -202,3 +203,20 @@ def test_of_fifty_promoters_at_once_one_wins_each_version_and_the_history_has_no
     assert versions == [move.alias_version for move in history] == list(range(1, 13))
     assert [move.previous for move in history] == [None, *(move.model_version for move in history[:-1])]
     assert table.alias("lanes", "challenger") == history[-1]
+
+
+def test_every_name_of_every_dataset_is_found_and_a_warning_is_kept_once(models: FakeModels | ModelsTable) -> None:
+    for dataset in ("lanes", "cards"):
+        models.register(model("run_1", dataset=dataset))
+        promote(models, dataset, "champion", 1, expected=0, by="test", reason="", at=AT)
+    lanes = promote(models, "lanes", "steady", 1, expected=0, by="test", reason="", at=AT)
+    assert {(move.dataset, move.alias) for move in models.every_alias()} == {
+        ("lanes", "champion"),
+        ("lanes", "steady"),
+        ("cards", "champion"),
+    }
+    warning = Retiring("lanes", lanes.alias, 1, 1, "openai", "gpt-4o", "2027-01-14", 30, ("local/tiny",))
+    assert models.warn(warning)
+    assert not models.warn(replace(warning, days_left=29))
+    assert models.warn(replace(warning, retires_on="2027-01-13"))
+    assert [move.alias for move in models.aliases("lanes")] == ["champion", "steady"]

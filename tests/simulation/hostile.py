@@ -1,4 +1,4 @@
-"""Pictures made hostile: a number in, the file it stands for out; and a run of the gate over as many as time allows.
+"""Pictures made hostile: bombs and files of two natures by name; and a number in, the file it stands for out.
 
 `make fuzz SECONDS=600` counts up from a seed; a finding names the number, which makes the same file again.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import random
+import struct
 import sys
 import time
+import zlib
 from collections import Counter
 from functools import cache
 
@@ -62,13 +64,112 @@ def good_files() -> tuple[bytes, ...]:
     return tuple(files)
 
 
+def _jpeg_segments(*segments: tuple[int, bytes], picture: bytes | None = None) -> bytes:
+    """A JPEG with these segments (second byte of the marker, body) before its own."""
+    data = picture or drawn.jpeg(drawn.photo(96, 72))
+    made = b"".join(b"\xff" + bytes([kind]) + struct.pack(">H", len(body) + 2) + body for kind, body in segments)
+    return data[:2] + made + data[2:]
+
+
+def _claiming(data: bytes, marker: bytes, at: int, size: bytes) -> bytes:
+    place = data.index(marker) + at
+    return data[:place] + size + data[place + len(size) :]
+
+
+def _webp_frames(frames: int) -> bytes:
+    extended = b"\x02\0\0\0" + b"\x3f\0\0" * 2
+    body = b"WEBP" + b"VP8X" + struct.pack("<I", 10) + extended + (b"ANMF" + struct.pack("<I", 0)) * frames
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@cache
+def header_bombs() -> dict[str, bytes]:
+    """Small files whose decoding would cost gigabytes or minutes, and whose headers say so."""
+    photo = drawn.photo(96, 72)
+    gif = drawn.gif_header(64, 64)
+    huge = b"\x89PNG\r\n\x1a\n" + drawn.chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0))
+    return {
+        "PNG of 30,000 x 30,000": drawn.png(30_000, 30_000, bits=1),
+        "PNG of 12,000 x 12,000 with transparency": drawn.png(12_000, 12_000, colour=6),
+        "PNG of 2^31 x 2^31": huge + drawn.chunk(b"IEND", b""),
+        "JPEG of 65,500 x 65,500": _claiming(drawn.jpeg(photo), b"\xff\xc0", 5, struct.pack(">HH", 65_500, 65_500)),
+        "progressive JPEG of 60 megapixels": _claiming(
+            drawn.jpeg(photo, progressive=True), b"\xff\xc2", 5, struct.pack(">HH", 6_000, 10_000)
+        ),
+        "JPEG of 1,006 scans": drawn.scan_bomb(1_006),
+        "WebP of 16,383 x 16,383": drawn.webp_header(16_383, 16_383),
+        "GIF of 65,000 x 65,000": drawn.gif_header(65_000, 65_000),
+        "BMP of 60,000 x 60,000": drawn.bmp_header(60_000, 60_000),
+        "GIF of 5,000 frames": gif[:13] + gif[13:-1] * 5_000 + b";",
+        "PNG of a million frames": drawn.png(64, 64, drawn.chunk(b"acTL", struct.pack(">II", 1_000_000, 0))),
+        "WebP of 20,000 frames": _webp_frames(20_000),
+    }
+
+
+@cache
+def chunk_bombs() -> dict[str, bytes]:
+    """Files whose blocks unpack to much, are many, or point at themselves; what they show may be good."""
+    zeros = zlib.compress(b"\0" * 200_000_000, 9)
+    loop = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 65_535)
+    loop += b"".join(struct.pack("<HHII", tag, 4, 1, 8) for tag in (0x8769, 0x8825, 0x014A, 0x0201) * 1_000)
+    profile = bytearray(drawn.p3_profile())
+    profile[128:132] = b"\xff" * 4
+    parts = [(0xE2, b"ICC_PROFILE\0" + bytes([number, 255]) + b"\0" * 65_000) for number in range(1, 256)]
+    idat = drawn.png(64, 64).replace(b"IDAT", b"IDAT", 1)
+    head, tail = idat[: idat.index(b"IDAT") - 4], idat[idat.index(b"IEND") - 4 :]
+    return {
+        "PNG text of 200 MB": drawn.png(64, 64, drawn.chunk(b"zTXt", b"a\0\0" + zeros)),
+        "PNG international text of 200 MB": drawn.png(64, 64, drawn.chunk(b"iTXt", b"a\0\1\0\0\0" + zeros)),
+        "PNG profile of 200 MB": drawn.png(64, 64, drawn.chunk(b"iCCP", b"a\0\0" + zeros)),
+        "PNG data of 200 MB for 64 x 64 pixels": head + drawn.chunk(b"IDAT", zeros) + tail,
+        "PNG of 50,000 chunks": drawn.png(64, 64, *[drawn.chunk(b"tEXt", b"a\0b")] * 50_000),
+        "JPEG of 20,000 comments": _jpeg_segments(*[(0xFE, b"a comment")] * 20_000),
+        "JPEG profile of 16 MB": _jpeg_segments(*parts),
+        "JPEG profile of 2^32 tags": drawn.jpeg(icc_profile=bytes(profile)),
+        "PNG profile of 2^32 tags": drawn.encoded(drawn.photo(64, 64), "PNG", icc_profile=bytes(profile)),
+        "EXIF that points at itself": _jpeg_segments((0xE1, b"Exif\0\0" + loop)),
+    }
+
+
+SECRET = b"<script>alert(1)</script><?php system('id') ?>"
+
+
+@cache
+def two_natures() -> dict[str, bytes]:
+    """Pictures that another program would read as something else; each holds SECRET and shows a good picture."""
+    photo = drawn.photo(96, 72)
+    script = drawn.encoded(photo.convert("P"), "GIF", comment=SECRET)
+    return {
+        "JPEG and archive": drawn.jpeg(photo) + b"PK\3\4" + SECRET,
+        "comment of a JPEG": drawn.jpeg(photo, comment=SECRET),
+        "no EXIF at all": drawn.jpeg(photo, exif=b"Exif\0\0" + SECRET),
+        "no profile at all": drawn.jpeg(photo, icc_profile=b"\0" * 128 + SECRET),
+        "JPEG and PDF": _jpeg_segments((0xFE, b"%PDF-1.7 " + SECRET)),
+        "behind a PNG": drawn.encoded(photo, "PNG") + SECRET,
+        "text of a PNG": drawn.png(64, 64, drawn.chunk(b"tEXt", b"a\0" + SECRET), colour=2),
+        "a chunk of its own": drawn.png(64, 64, drawn.chunk(b"prVt", SECRET), colour=2),
+        "XMP of a WebP": drawn.encoded(photo, "WEBP", xmp=SECRET),
+        "behind a WebP": drawn.encoded(photo, "WEBP") + SECRET,
+        "comment of a GIF": script,
+        "behind a GIF": drawn.encoded(photo.convert("P"), "GIF") + SECRET,
+        "behind a BMP": drawn.encoded(photo, "BMP") + SECRET,
+    }
+
+
+@cache
+def _sources() -> tuple[bytes, ...]:
+    """What is made hostile further: good files most of the time, and small bombs and two natures."""
+    small = [data for data in {**header_bombs(), **chunk_bombs()}.values() if len(data) < 100_000]
+    return (*good_files() * 3, *two_natures().values(), *small)
+
+
 def hostile(number: int) -> bytes:
-    """The file that `number` stands for: a good one flipped, cut, stretched, shuffled or joined with another."""
+    """The file that `number` stands for: one of them flipped, cut, stretched, shuffled or joined with another."""
     choose = random.Random(number)
-    data = bytearray(choose.choice(good_files()))
+    data = bytearray(choose.choice(_sources()))
     for _ in range(choose.choice((1, 1, 2, 4, 16))):
         at = choose.randrange(len(data)) if choose.random() < 0.5 else choose.randrange(min(len(data), 700))
-        match choose.randrange(7):
+        match choose.randrange(8):
             case 0:
                 data[at] ^= 1 << choose.randrange(8)
             case 1:
@@ -82,6 +183,8 @@ def hostile(number: int) -> bytes:
                 data[at:at] = data[at : at + choose.choice((1, 4, 64, 1000))]
             case 5:
                 data[at:at] = choose.randbytes(choose.choice((1, 2, 16)))
+            case 6:
+                del data[choose.randrange(len(data)) :]
             case _:
                 other = choose.choice(good_files())
                 data[at:] = other[choose.randrange(len(other)) :] if choose.random() < 0.3 else data[at:]

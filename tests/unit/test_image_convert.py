@@ -64,9 +64,7 @@ def test_the_picture_stays_the_same_picture(format_: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(2000, 1500), (1999, 1501)])
-def test_a_jpeg_that_its_decoder_shrinks_to_no_whole_number_of_pixels_is_as_near_as_any(
-    size: tuple[int, int],
-) -> None:
+def test_a_jpeg_shrunk_by_its_decoder_to_no_whole_number_of_pixels_is_as_near_as_any(size: tuple[int, int]) -> None:
     """Five eighths of 1,500 lines are 937.5: the last of 938 lines shows half of what the others show."""
     texture = Image.effect_noise((size[0] // 3, size[1] // 3), 90).resize(size, Image.Resampling.BICUBIC)
     source = drawn.decoded(drawn.jpeg(texture.convert("RGB"), quality=95))

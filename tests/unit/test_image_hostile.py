@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.simulation.hostile import good_files, hostile, problem
+from tests.simulation.hostile import SECRET, chunk_bombs, good_files, header_bombs, hostile, problem, two_natures
 from tests.unit import drawn
 
 from pixtune.images.convert import convert
 from pixtune.images.recipe import Recipe
 from pixtune.images.sandbox import Sandbox
-from pixtune.verdicts import Code, Outcome
+from pixtune.verdicts import Code, Outcome, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -70,35 +72,56 @@ def test_a_jpeg_whose_end_was_glued_on_is_never_trained_on_silently(sandbox: San
         assert converted.verdict.outcome is Outcome.REJECTED or flagged, at
 
 
-SECRET = b"<script>alert(1)</script><?php system('id') ?>"
-PHOTO = drawn.photo(96, 72)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(drawn.jpeg(PHOTO) + b"PK\3\4" + SECRET, id="JPEG and archive"),
-        pytest.param(drawn.jpeg(PHOTO, comment=SECRET), id="comment of a JPEG"),
-        pytest.param(drawn.jpeg(PHOTO, exif=b"Exif\0\0" + SECRET), id="no EXIF at all"),
-        pytest.param(drawn.jpeg(PHOTO, icc_profile=b"\0" * 128 + SECRET), id="no profile at all"),
-        pytest.param(drawn.encoded(PHOTO, "PNG") + SECRET, id="behind a PNG"),
-        pytest.param(drawn.png(64, 64, drawn.chunk(b"tEXt", b"a\0" + SECRET), colour=2), id="text of a PNG"),
-        pytest.param(drawn.png(64, 64, drawn.chunk(b"prVt", SECRET), colour=2), id="a chunk of its own"),
-        pytest.param(drawn.encoded(PHOTO, "WEBP", xmp=SECRET), id="XMP of a WebP"),
-        pytest.param(drawn.encoded(PHOTO, "GIF", comment=SECRET), id="comment of a GIF"),
-        pytest.param(drawn.encoded(PHOTO, "BMP") + SECRET, id="behind a BMP"),
-    ],
-)
-def test_nothing_rides_along_in_a_file_of_two_natures(data: bytes) -> None:
+@pytest.mark.parametrize("name", two_natures())
+def test_nothing_rides_along_in_a_file_of_two_natures(name: str) -> None:
+    data = two_natures()[name]
     assert SECRET in data
     converted = convert(data, Recipe.default())
     assert converted.image, converted.verdict
     assert b"script" not in converted.content + converted.thumb
 
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def cost(sandbox: Sandbox, data: bytes) -> tuple[Verdict, float, float]:
+    """The verdict on a file, and what it cost the decoder's process: seconds of CPU, MB at its peak."""
+
+    def spent() -> tuple[float, float]:
+        process = Path(f"/proc/{sandbox.worker_pid}")
+        resident = (process / "status").read_text().split("VmHWM:")[1].split()[0]
+        return int((process / "schedstat").read_text().split()[0]) / 1e9, int(resident) / 1000
+
+    sandbox.convert(drawn.jpeg(drawn.photo(96, 72)), Recipe.default())
+    (Path(f"/proc/{sandbox.worker_pid}") / "clear_refs").write_text("5")  # the peak begins anew
+    before = spent()
+    verdict = sandbox.convert(data, Recipe.default()).verdict
+    after = spent()
+    return verdict, after[0] - before[0], after[1] - before[1]
+
+
+@linux
+@pytest.mark.parametrize("name", header_bombs())
+def test_a_bomb_whose_header_says_so_is_refused_within_50_ms_and_40_mb(name: str, sandbox: Sandbox) -> None:
+    data = header_bombs()[name]
+    tries = [cost(sandbox, data) for _ in range(3)]
+    assert {verdict.code for verdict, _, _ in tries} <= {Code.TOO_MANY_PIXELS, Code.TOO_MANY_SCANS, Code.ANIMATED}
+    assert min(seconds for _, seconds, _ in tries) < 0.05
+    assert max(peak for _, _, peak in tries) < 40
+
+
+@linux
+@pytest.mark.parametrize("name", chunk_bombs())
+def test_a_bomb_in_a_block_costs_half_a_second_and_100_mb_at_most(name: str, sandbox: Sandbox) -> None:
+    verdict, seconds, peak = cost(sandbox, chunk_bombs()[name])
+    assert verdict.code not in (Code.DECODER_DIED, Code.DECODE_TOO_SLOW)
+    assert seconds < 0.5
+    assert peak < 100
+
+
 def test_a_file_that_ends_libjpeg_gets_pillows_verdict_and_the_next_one_a_new_worker(sandbox: Sandbox) -> None:
     """A Huffman table that cannot be: fatal to libjpeg, which ends the process that trusted the file."""
-    data = bytearray(drawn.jpeg(PHOTO))
+    data = bytearray(drawn.jpeg(drawn.photo(96, 72)))
     table = data.index(b"\xff\xc4")
     data[table + 5 : table + 21] = b"\xff" * 16
     before = sandbox.worker_pid
@@ -107,4 +130,4 @@ def test_a_file_that_ends_libjpeg_gets_pillows_verdict_and_the_next_one_a_new_wo
     assert verdict.outcome is Outcome.REJECTED
     assert verdict.code not in (Code.DECODER_DIED, Code.DECODE_TOO_SLOW)
     assert sandbox.worker_pid != before
-    assert sandbox.convert(drawn.jpeg(PHOTO), Recipe.default()).image
+    assert sandbox.convert(drawn.jpeg(drawn.photo(96, 72)), Recipe.default()).image

@@ -29,6 +29,7 @@ PHOTO = drawn.jpeg(drawn.photo(320, 240))
 class StoredPhoto:
     body: bytes
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,20 @@ def test_a_redelivery_and_a_copy_decode_nothing(world: World) -> None:
     assert first == again
     assert copy.image == first.image
     assert len(world.converter.recipes) == 1
+
+
+def test_the_same_bytes_are_never_decoded_twice_across_datasets_too_but_under_another_recipe(world: World) -> None:
+    for key in ("cards/a.jpg", "fruit/deep/b.jpg", "cards/bad.jpg", "fruit/bad.jpg"):
+        world.uploads.put(key, "v1", PHOTO[:500] if "bad" in key else PHOTO)
+    one, other = world.fact(put("cards/a.jpg")), world.fact(put("fruit/deep/b.jpg"))
+    assert (one.dataset, other.dataset) == ("cards", "fruit")
+    assert one.image == other.image
+    bad = [world.fact(put(key, size=500)).verdict for key in ("cards/bad.jpg", "fruit/bad.jpg")]
+    assert bad[0] == bad[1]
+    assert world.converter.recipes == [Recipe.default().id] * 2
+    low = reconcile_message("uploads", "fruit/deep/b.jpg", Generation("v1", "00"), Recipe.low().to_json())
+    assert world.fact(parse(json.dumps(low))).image != other.image
+    assert world.converter.recipes[2:] == [Recipe.low().id]
 
 
 def test_a_kept_verdict_says_nothing_about_the_next_keys_name(world: World) -> None:

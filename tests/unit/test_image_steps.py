@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -21,10 +22,14 @@ from pixtune.datasets.settings import recipe_of
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import StepFailed
 from pixtune.events.s3 import Generation, parse, reconcile_message
+from pixtune.examples.annotation import Box, Boxes
+from pixtune.examples.facts import ImageData
+from pixtune.examples.geometry import moved
 from pixtune.images import steps
 from pixtune.images.convert import convert
 from pixtune.images.recipe import STANDARD, Recipe, RecipeRefused
 from pixtune.images.sandbox import Sandbox
+from pixtune.images.steps import MAX_PNG_BYTES
 from pixtune.verdicts import Code, Outcome
 
 CARDS = """
@@ -277,12 +282,15 @@ def test_a_box_lies_where_its_thing_is_after_every_step(order: tuple[object, ...
     ImageDraw.Draw(picture).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=(255, 0, 0))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = pixels(drawn.encoded(picture, "PNG", exif=exif), recipe)
+    converted = convert(drawn.encoded(picture, "PNG", exif=exif), recipe)
+    assert converted.image
+    found = drawn.decoded(converted.content)
     red = found.getchannel(0).point([255 * (value > 127) for value in range(256)]).getbbox()
-    placed = recipe.placed(box, 1600, 1200, orientation)
+    (placed,) = moved(Boxes((Box("red", *box),), size=(1600, 1200)), converted.image)
     assert red
-    assert placed
     assert all(abs(a - b) <= 1 for a, b in zip(red, placed, strict=True)), (red, placed)
+    view = recipe.view(1600, 1200, orientation)
+    assert (view.width, view.height) == found.size == (converted.image.width, converted.image.height)
 
 
 @pytest.mark.parametrize("order", ORDERS[:3], ids=["standard", "orient first", "crop before"])
@@ -300,11 +308,6 @@ def test_a_jpeg_comes_out_as_large_as_any_other_format(size: tuple[int, int], or
     assert drawn.decoded(one.content).size == (one.image.width, one.image.height)
 
 
-def test_a_box_that_was_cropped_away_is_nowhere() -> None:
-    recipe = Recipe.of(["flatten", {"name": "crop", "share_x": 0.5, "at_x": 1.0}, "resize", "encode"])
-    assert recipe.placed((0, 0, 100, 100), 800, 600) is None
-
-
 @given(
     st.integers(16, 5000),
     st.integers(16, 5000),
@@ -316,10 +319,9 @@ def test_a_jpeg_is_never_decoded_smaller_than_it_is_needed(
 ) -> None:
     size = recipe.draft_size(width, height, orientation)
     assert size
-    whole = recipe.placed((0, 0, width, height), width, height, orientation)
-    assert whole
+    view = recipe.view(width, height, orientation)
     share = 0.56 if len(recipe.steps) > 5 else 1.0
-    assert size[0] * size[1] * share >= 0.95 * (whole[2] * whole[3]) - width - height
+    assert size[0] * size[1] * share >= 0.95 * (view.width * view.height) - width - height
 
 
 # Pass-through
@@ -369,6 +371,46 @@ def test_a_file_that_needs_something_is_encoded_again(data: object) -> None:
     assert callable(data)
     file = data()
     assert convert(file, Recipe.default()).content == convert(file, AGAIN).content
+
+
+KEEPS_WEBP = Recipe.of([*STANDARD[:-1], {"name": "encode", "keep_webp": True}])
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_that_needs_nothing_is_kept_where_the_dataset_says_so(lossless: bool) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a secret"
+    data = drawn.encoded(drawn.photo(320, 240), "WEBP", lossless=lossless, exif=exif, xmp=b"<x>a secret</x>")
+    converted = convert(data + b"PK\3\4", KEEPS_WEBP)
+    assert converted.image
+    assert (converted.image.format, converted.image.key[-5:]) == ("webp", ".webp")
+    assert drawn.decoded(converted.content).tobytes() == drawn.decoded(data).tobytes()
+    assert b"secret" not in converted.content
+    assert len(converted.content) < len(data)
+    assert ImageData.from_json(converted.image.to_json()) == converted.image
+    with Sandbox() as sandbox:
+        assert sandbox.convert(data, KEEPS_WEBP).content == convert(data, KEEPS_WEBP).content
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(lambda: drawn.photo(320, 240).convert("RGBA").rotate(20), id="transparent"),
+        pytest.param(lambda: drawn.photo(1600, 1200), id="too large"),
+    ],
+)
+def test_a_webp_that_needs_something_becomes_a_jpeg_all_the_same(picture: Callable[[], Image.Image]) -> None:
+    converted = convert(drawn.encoded(picture(), "WEBP"), KEEPS_WEBP)
+    assert converted.image
+    assert converted.image.format == "jpeg"
+
+
+def test_how_large_a_file_may_be_kept_is_a_choice() -> None:
+    data = drawn.encoded(Image.effect_noise((400, 300), 90).convert("RGB"), "PNG")
+    assert len(data) > MAX_PNG_BYTES
+    whole = Recipe.of([*STANDARD[:-1], {"name": "encode", "keep_bytes": 2_000_000}])
+    formats = [image.format for recipe in (Recipe.default(), whole) if (image := convert(data, recipe).image)]
+    assert formats == ["jpeg", "png"]
 
 
 def test_keeping_is_a_choice() -> None:

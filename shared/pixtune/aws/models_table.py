@@ -1,9 +1,9 @@
 """The models table: model versions and alias moves in and out.
 
 Items (pk `MODELS#{dataset}`): `MODEL#{number}`; `BY_RUN#{run_id}@{step}` (the number a checkpoint got);
-`ALIAS#{alias}` (where it stands: its last move); `HISTORY#{alias}#{alias version}` (every move). Numbers have six
-digits, so that keys sort. One partition holds a dataset's registry: it is read and written by people and finished
-runs.
+`ALIAS#{alias}` (where it stands: its last move); `HISTORY#{alias}#{alias version}` (every move);
+`RETIRING#{alias}#{number}#{date}` (a warning that was given). Numbers have six digits, so that keys sort. One
+partition holds a dataset's registry: it is read and written by people and finished runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pixtune.aws.items import from_item, to_item
 from pixtune.aws.runs_table import expression, transact
 from pixtune.errors import AliasConflict, UnknownModel
 from pixtune.registry.models import AliasMove, ModelVersion
+from pixtune.registry.retiring import Retiring
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -67,6 +68,21 @@ class ModelsTable:
         """The ids of the models that the dataset's aliases name."""
         found = [self.model(dataset, move.model_version) for move in self.aliases(dataset)]
         return {model.model_id for model in found if model}
+
+    def every_alias(self) -> Iterator[AliasMove]:
+        """Of all datasets: the whole table is read, which holds registries and no more."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self.table,
+            ConsistentRead=True,
+            **expression("", {"prefix": "ALIAS#"}),
+            FilterExpression="begins_with(sk, :prefix)",
+        )
+        for page in pages:
+            yield from (AliasMove.from_json(from_item(item)) for item in page["Items"])
+
+    def warn(self, retiring: Retiring) -> bool:
+        key = f"RETIRING#{retiring.alias}#{retiring.model_version:06d}#{retiring.retires_on}"
+        return not transact(self._client, [self._put(retiring.dataset, key, retiring.to_json(), _ABSENT)])
 
     def history(self, dataset: str, alias: str) -> Sequence[AliasMove]:
         return [AliasMove.from_json(item) for item in self._pages(dataset, f"HISTORY#{alias}#")]

@@ -19,6 +19,7 @@ from pixtune.examples.annotation import SPLITS
 from pixtune.examples.items import State
 from pixtune.examples.rows import Row
 from pixtune.examples.survey import Judged
+from pixtune.keys import inline_hash
 from pixtune.providers.limits import ProviderSpec
 from pixtune.verdicts import Code, Outcome
 
@@ -77,8 +78,9 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """uploads: by outcome. reasons: verdict code -> uploads, `ok` left out. warnings: code -> how many. examples: by
-    state. rejected: every one. warned: the first. compliance: check -> {outcome: examples}, empty where none ran."""
+    """uploads: by outcome, without pictures inside annotation files, which stand in what follows. reasons: verdict
+    code -> how many, `ok` left out. warnings: code -> how many. examples: by state. rejected: every one. warned: the
+    first. compliance: check -> {outcome: examples}, empty where none ran."""
 
     dataset: str
     version: int
@@ -121,7 +123,8 @@ def card_of(
         (Warned(key, note.code.value, note.detail) for key, verdict in verdicts for note in verdict.warnings),
         key=lambda warned: (warned.code, warned.key, warned.detail),
     )
-    counted, outcomes = Counter(states), Counter(verdict.outcome for _, verdict in verdicts)
+    counted = Counter(states)
+    outcomes = Counter(verdict.outcome for key, verdict in verdicts if not inline_hash(key))
     reasons = Counter(verdict.code.value for _, verdict in verdicts if verdict.code is not Code.OK)
     return Card(
         manifest.dataset,

@@ -18,7 +18,7 @@ from pixtune.keys import NO_DATASET, dataset_of
 from pixtune.verdicts import Verdict
 
 _SHA256, _DHASH = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{16}")
-_FORMATS = ("jpeg", "png")
+_FORMATS = ("jpeg", "png", "webp")
 # What a picture's file may carry beside its pixels; none of it reaches a converted picture.
 METADATA = ("exif", "gps", "maker_note", "thumbnail", "xmp", "iptc", "comment", "icc")
 FOLDER = "folder"  # the type of source that an image's own folder is; it never travels, append_rows derives it
@@ -28,11 +28,14 @@ FOLDER = "folder"  # the type of source that an image's own folder is; it never 
 class ImageData:
     """A converted image as the tables and rows know it.
 
-    sha256: of the converted bytes (they lie at `images/{sha256}.{jpg|png}`). format: "jpeg" or "png". size: bytes.
-    width, height: pixels, upright. source_*: of the upload, before conversion. orientation: EXIF's 1 to 8.
-    brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex digits. recipe: the recipe's id.
-    sharpness: variance of the Laplacian at 256 pixels. information: entropy of the brightness in bits. None
-    for an image from before these were measured; its JSON then lacks them, so that its rows keep their digests.
+    sha256: of the converted bytes (they lie at `images/{sha256}.{jpg|png}`). format: "jpeg" or "png", and "webp"
+    where the dataset keeps those. size: bytes. width, height: pixels, upright. source_*: of the upload, before
+    conversion. orientation: EXIF's 1 to 8. brightness: mean luma, 0 to 1. dhash: 64-bit difference hash, 16 hex
+    digits. recipe: the recipe's id. sharpness: variance of the Laplacian at 256 pixels. information: entropy of the
+    brightness in bits. None for an image from before these were measured; its JSON then lacks them, so that its rows
+    keep their digests.
+    shown: left, top, right and bottom, as shares, of what a crop left of the upright picture; None: all of it.
+    as_stored: True for one that its recipe did not turn upright; `shown` is a part of the stored picture then.
     metadata: what the upload carried beside its pixels and the image does not, by the names in METADATA.
     """
 
@@ -51,6 +54,8 @@ class ImageData:
     recipe: str
     sharpness: float | None = None
     information: float | None = None
+    shown: tuple[float, float, float, float] | None = None
+    as_stored: bool | None = None
     metadata: tuple[str, ...] = ()
 
     @property
@@ -76,6 +81,12 @@ class ImageData:
         for name in ("sharpness", "information"):
             if data.get(name) is not None:
                 values[name] = float(data[name])
+        if data.get("shown") is not None:
+            left, top, right, bottom = values["shown"] = tuple(float(share) for share in data["shown"])
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError(f"Expected a part of the picture, found {data['shown']}")
+        if data.get("as_stored"):
+            values["as_stored"] = True
         values["metadata"] = tuple(data.get("metadata", ()))
         if not set(values["metadata"]) <= set(METADATA):
             raise ValueError(f"Expected names of metadata, found {values['metadata']}")
@@ -90,8 +101,8 @@ class ImageFact:
     """`change` PUT: this upload is this image, or was rejected. DELETED, ARCHIVED: it is gone. RECHECK: look again.
 
     sequencer: padded, and empty exactly when the fact answers a reconcile; then `expected` is what the table
-    showed when the reconcile was asked for (None: no item). annotated: the object carries `pixtune-*` metadata,
-    which read_annotations should look at; a hint, never the annotation itself.
+    showed when the reconcile was asked for (None: no item). annotated: the object carries `pixtune-*` metadata or
+    tags, which read_annotations should look at; a hint, never the annotation itself.
     """
 
     dataset: str

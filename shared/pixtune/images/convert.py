@@ -25,7 +25,7 @@ from pixtune.images import libjpeg, measures
 from pixtune.images.converted import Converted
 from pixtune.images.gate import MAX_PIXELS, Header, inspect
 from pixtune.images.recipe import Recipe
-from pixtune.images.steps import MAX_KEPT_BYTES, STEPS, Canvas, fit, to_srgb
+from pixtune.images.steps import STEPS, Canvas, fit, to_srgb
 from pixtune.images.strip import strip
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
 
@@ -103,9 +103,10 @@ def _decode(
             ["first picture of several"] if header.more_pictures else [],
         )
         needed = recipe.draft_size(*picture.size, canvas.orientation)
-        if keep and needed == picture.size and _is_plain(canvas, recipe):
+        most = recipe.keeps(header.format)
+        if keep and most is not None and needed == picture.size and _is_plain(canvas):
             bare = strip(data, header.format)
-            if bare is not None and len(bare) <= MAX_KEPT_BYTES:
+            if bare is not None and len(bare) <= most:
                 canvas.unchanged, needed = bare, _thumb_size(*picture.size)
         notes = _load(data, header, canvas, needed or picture.size, trusting)
     except MemoryError:
@@ -143,12 +144,11 @@ def _try(picture: Image.Image) -> None:
     picture.load()
 
 
-def _is_plain(canvas: Canvas, recipe: Recipe) -> bool:
-    """Whether the recipe changes no pixel of a picture that has the right size already."""
+def _is_plain(canvas: Canvas) -> bool:
+    """Whether the standard steps change no pixel of a picture that has the right size already."""
     picture = canvas.picture
     if (
-        not recipe.keeps
-        or canvas.repairs
+        canvas.repairs
         or canvas.orientation != 1
         or picture.mode != "RGB"
         or canvas.bits != 8
@@ -179,6 +179,7 @@ def _finish(source_sha256: str, header: Header, canvas: Canvas, recipe: Recipe, 
     notes = [*notes, *measures.warnings(sharp, bits, header.width, header.height)]
     content = canvas.content
     width, height = canvas.size
+    view = recipe.view(header.width, header.height, canvas.orientation)
     image = ImageData(
         sha256=sha256(content).hexdigest(),
         format=canvas.format,
@@ -195,6 +196,8 @@ def _finish(source_sha256: str, header: Header, canvas: Canvas, recipe: Recipe, 
         recipe=recipe.id,
         sharpness=sharp,
         information=bits,
+        shown=None if view.shown == (0.0, 0.0, 1.0, 1.0) else view.shown,
+        as_stored=None if view.upright else True,
         metadata=header.metadata,
     )
     outcome, code = (Outcome.FIXED, Code.CONVERTED) if repairs else (Outcome.ACCEPTED, Code.OK)

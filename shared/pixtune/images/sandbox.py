@@ -36,7 +36,7 @@ CPU_SECONDS = 10  # for one picture; the slowest within the gate's caps needs ab
 WALL_SECONDS = 20.0
 START_SECONDS = 10.0
 MAX_ANSWER_BYTES = 12 * 1024 * 1024  # a picture of at most 10 MB and its thumbnail
-_MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
+_MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "webp": b"RIFF"}
 _PR_SET_DUMPABLE = 4
 
 

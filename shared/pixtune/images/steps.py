@@ -22,7 +22,6 @@ Limits = tuple[float, float] | str  # lowest and highest number, or a regular ex
 
 MAX_PNG_COLOURS = 4096
 MAX_PNG_BYTES = 120_000  # what a photograph of this size costs as JPEG; 50,000 of them still fit one upload
-MAX_KEPT_BYTES = MAX_PNG_BYTES
 LITTLE = 1.25  # times
 _MAX_PROFILE_BYTES = 4 * 1024 * 1024
 
@@ -36,7 +35,7 @@ class Canvas:
     in the file. orientation: EXIF's, 1 to 8. profile: the colour profile's bytes. repairs: what had to be mended, for
     the verdict; what a dataset asked for is no repair. unchanged: the file itself without its metadata, when the
     standard steps change no pixel of it; the picture may then be a smaller one, for looking only. content, format:
-    what the last step made of it, "jpeg" or "png".
+    what the last step made of it, "jpeg" or "png" ("webp" only where that is kept).
     """
 
     picture: Image.Image
@@ -54,7 +53,8 @@ class Canvas:
 
 @dataclass(frozen=True, slots=True)
 class StepKind:
-    """What a step's name stands for. version: rises when the same parameters come to mean other pixels."""
+    """What a step's name stands for. version: rises when the same parameters come to mean other pixels, or another
+    record of them (as for crop, whose pictures once did not say what they show)."""
 
     apply: Callable[..., None]
     parameters: Mapping[str, Parameter]
@@ -77,9 +77,9 @@ def _register(
     STEPS[function.__name__] = StepKind(apply, defaults, limits, version)
 
 
-def _step(**limits: Limits) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _step(version: int = 1, **limits: Limits) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        _register(function, function, limits)
+        _register(function, function, limits, version)
         return function
 
     return register
@@ -223,7 +223,7 @@ def orient(canvas: Canvas) -> None:
         canvas.repairs.append(f"turned upright (EXIF orientation {canvas.orientation})")
 
 
-@_step(share_x=(0.05, 1), share_y=(0.05, 1), at_x=(0, 1), at_y=(0, 1))
+@_step(version=2, share_x=(0.05, 1), share_y=(0.05, 1), at_x=(0, 1), at_y=(0, 1))
 def crop(canvas: Canvas, *, share_x: float = 1.0, share_y: float = 1.0, at_x: float = 0.5, at_y: float = 0.5) -> None:
     """Only a part kept: these shares of width and height, lying at the left or top (0), the middle or the end (1)."""
     width, height = canvas.size
@@ -252,14 +252,23 @@ def autocontrast(canvas: Canvas, *, cutoff: float = 0.0) -> None:
     )
 
 
-@_step(quality=(1, 100))
-def encode(canvas: Canvas, *, quality: int = 85, keep: bool = True) -> None:
+@_step(quality=(1, 100), keep_bytes=(0, 10_000_000))
+def encode(
+    canvas: Canvas,
+    *,
+    quality: int = 85,
+    keep: bool = True,
+    keep_bytes: int = MAX_PNG_BYTES,
+    keep_webp: bool = False,
+) -> None:
     """A file of RGB pixels and nothing else: a small drawing as PNG, everything else as JPEG of `quality`.
 
-    keep: leave the compressed pixels of a file as they are when no step changed one.
+    keep: leave the compressed pixels of a file as they are when no step changed one, up to `keep_bytes`.
+    keep_webp: of a WebP too, which not every provider takes.
     """
-    if keep and canvas.unchanged is not None and not canvas.repairs:
-        canvas.content, canvas.format = canvas.unchanged, canvas.source_format
+    bare, usual = canvas.unchanged, canvas.source_format != "webp"
+    if keep and bare is not None and not canvas.repairs and len(bare) <= keep_bytes and (usual or keep_webp):
+        canvas.content, canvas.format = bare, canvas.source_format
         return
     picture = canvas.picture = canvas.picture if canvas.picture.mode == "RGB" else canvas.picture.convert("RGB")
     picture.info = {}

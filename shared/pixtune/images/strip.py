@@ -1,7 +1,7 @@
-"""A JPEG or PNG in, the same file with nothing but what its pixels need out; the compressed data are not touched.
+"""A JPEG, PNG or WebP in, the same file with nothing but what its pixels need out; compressed data stay as they are.
 
 Sources: ITU-T T.81 annex B and T.871 (JFIF); the Adobe APP14 marker says how colours are stored and has to stay;
-W3C PNG specification, third edition.
+W3C PNG specification, third edition; RFC 9649 (WebP).
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ _PNG_KEPT = frozenset({b"IHDR", b"IDAT", b"IEND"})
 def strip(data: bytes, format_: str) -> bytes | None:
     """`data` without metadata, comments, embedded previews or anything behind its end; None when it has to be
     encoded again (another format, a coding that few readers know, or a structure that does not add up)."""
-    if format_ == "jpeg":
-        return _jpeg(data)
-    return _png(data) if format_ == "png" else None
+    match format_:
+        case "jpeg":
+            return _jpeg(data)
+        case "png":
+            return _png(data)
+        case "webp":
+            return _webp(data)
+    return None
 
 
 def _jpeg(data: bytes) -> bytes | None:
@@ -66,4 +71,16 @@ def _png(data: bytes) -> bytes | None:
         if name == b"IEND":
             return b"".join(parts)
         at = after
+    return None
+
+
+def _webp(data: bytes) -> bytes | None:
+    """The picture's own chunk in the simple container. For a picture without transparency: that lies in another."""
+    at = 12
+    while at + 8 <= len(data):
+        name, length = struct.unpack_from("<4sI", data, at)
+        if name in (b"VP8 ", b"VP8L"):
+            chunk: bytes = data[at : at + 8 + length] + b"\0" * (length & 1)
+            return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+        at += 8 + length + (length & 1)
     return None

@@ -83,6 +83,7 @@ class OpenAIShapedProvider:
     ) -> None:
         self.spec = spec
         self._base_url, self._api_key, self._transport = base_url, api_key, transport
+        self._create_body: Mapping[str, str] | None = None  # what a provider wants in a create besides OpenAI's
 
     @cached_property
     def _client(self) -> openai.OpenAI:
@@ -217,6 +218,7 @@ class OpenAIShapedProvider:
                 seed=omit if request.seed is None else request.seed,
                 suffix=self.spec.suffix(request.suffix) or omit,
                 metadata={"run_id": request.run_id, "made_by": TAG},
+                extra_body=self._create_body,
             )
         return _view(job)
 
