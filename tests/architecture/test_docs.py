@@ -10,6 +10,7 @@ import pytest
 from tests.architecture.expanded import ROOT
 from typer.testing import CliRunner
 
+from pixtune.evaluation.retention import RetentionPolicy
 from pixtune.providers.limits import all_specs
 from pixtune.verdicts import MEANINGS, Code
 from pixtune_cli.app import app
@@ -52,3 +53,14 @@ def test_the_page_on_bedrock_names_every_model_that_is_trained_there_and_setting
     (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     read = tomllib.loads(settings)
     assert (read["provider"], read["base_model"]) in all_specs()
+
+
+def test_the_page_on_following_names_commands_that_exist_limits_of_the_template_and_the_default_policy() -> None:
+    page = (ROOT / "docs/following.md").read_text()
+    for group in set(re.findall(r"`pixtune (run \w+|model \w+)", page)):
+        shown = CliRunner().invoke(app, [*group.split(), "--help"], env={"NO_COLOR": "1", "TERM": "dumb"})
+        assert shown.exit_code == 0, group
+    template = (ROOT / "template.yaml").read_text()
+    assert all(f"  {name}:" in template for name in re.findall(r"`((?:Run|Queue|Poll)\w+|StuckJobsAlarm)`", page))
+    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert tomllib.loads(settings)["checkpoints"] == RetentionPolicy().to_json()
