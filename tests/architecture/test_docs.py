@@ -12,6 +12,7 @@ from tests.architecture.expanded import ROOT
 from typer.testing import CliRunner
 
 from pixtune.annotations.dataset_toml import read as read_toml
+from pixtune.evaluation.retention import RetentionPolicy
 from pixtune.providers.azure import ControlPlane
 from pixtune.providers.limits import all_specs, limits_with
 from pixtune.verdicts import MEANINGS, Code
@@ -95,3 +96,14 @@ def test_the_tables_and_the_secret_of_the_page_on_providers_are_read() -> None:
     (secret,) = re.findall(r"```json\n(.*?)```", PROVIDERS, re.DOTALL)
     plane = ControlPlane.of("https://lanes.openai.azure.com/openai/v1/", json.loads(secret)["azure"])
     assert (plane.account, plane.capacity) == ("lanes", 1)
+
+
+def test_the_page_on_following_names_commands_that_exist_limits_of_the_template_and_the_default_policy() -> None:
+    page = (ROOT / "docs/following.md").read_text()
+    for group in set(re.findall(r"`pixtune (run \w+|model \w+)", page)):
+        shown = CliRunner().invoke(app, [*group.split(), "--help"], env={"NO_COLOR": "1", "TERM": "dumb"})
+        assert shown.exit_code == 0, group
+    template = (ROOT / "template.yaml").read_text()
+    assert all(f"  {name}:" in template for name in re.findall(r"`((?:Run|Queue|Poll)\w+|StuckJobsAlarm)`", page))
+    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert tomllib.loads(settings)["checkpoints"] == RetentionPolicy().to_json()
