@@ -11,6 +11,8 @@ import pytest
 from tests.architecture.expanded import ROOT
 from typer.testing import CliRunner
 
+from pixtune.annotations.dataset_toml import read as read_toml
+from pixtune.evaluation.retention import RetentionPolicy
 from pixtune.providers.azure import ControlPlane
 from pixtune.providers.limits import all_specs, limits_with
 from pixtune.verdicts import MEANINGS, Code
@@ -62,6 +64,19 @@ def test_the_page_on_bedrock_names_every_model_that_is_trained_there_and_setting
     assert (read["provider"], read["base_model"]) in all_specs()
 
 
+def test_the_page_on_compliance_shows_settings_that_are_read_and_the_check_that_ships() -> None:
+    page = (ROOT / "docs/compliance.md").read_text()
+    settings = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(settings) == 2
+    for text in settings:
+        assert read_toml("cards/dataset.toml", text).refusal is None
+    (check,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert check in (ROOT / "shared/pixtune/compliance/own_checks.py").read_text()
+    for command in re.findall(r"`pixtune ([a-z ]+?) cards", page):
+        shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"TERM": "dumb"})
+        assert shown.exit_code == 0, command
+
+
 def test_the_page_on_providers_shows_the_figures_of_the_table() -> None:
     shown = []
     for spec in all_specs().values():
@@ -81,3 +96,14 @@ def test_the_tables_and_the_secret_of_the_page_on_providers_are_read() -> None:
     (secret,) = re.findall(r"```json\n(.*?)```", PROVIDERS, re.DOTALL)
     plane = ControlPlane.of("https://lanes.openai.azure.com/openai/v1/", json.loads(secret)["azure"])
     assert (plane.account, plane.capacity) == ("lanes", 1)
+
+
+def test_the_page_on_following_names_commands_that_exist_limits_of_the_template_and_the_default_policy() -> None:
+    page = (ROOT / "docs/following.md").read_text()
+    for group in set(re.findall(r"`pixtune (run \w+|model \w+)", page)):
+        shown = CliRunner().invoke(app, [*group.split(), "--help"], env={"NO_COLOR": "1", "TERM": "dumb"})
+        assert shown.exit_code == 0, group
+    template = (ROOT / "template.yaml").read_text()
+    assert all(f"  {name}:" in template for name in re.findall(r"`((?:Run|Queue|Poll)\w+|StuckJobsAlarm)`", page))
+    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert tomllib.loads(settings)["checkpoints"] == RetentionPolicy().to_json()
