@@ -93,9 +93,11 @@ bench: setup bench-others  ## side-by-side measurements, none asserted; CASES=qu
 fuzz: setup  ## hostile files through the gate for SECONDS (600)
 	$(BIN)/python -m tests.simulation.hostile $(or $(SECONDS),600)
 
-soak: setup  ## the simulations at their full length: 100,000 interleavings, 100,000 launches
+soak: setup  ## the simulations at their full length: 100,000 interleavings, 100,000 launches, all pairs of faults
 	$(BIN)/python -m tests.simulation.soak 100000
-	PIXTUNE_SIMULATIONS=100000 $(BIN)/pytest tests/unit/test_launch_simulation.py -n 2
+	PIXTUNE_SIMULATIONS=100000 PIXTUNE_FORGERIES=100000 PIXTUNE_FAULT_PAIRS=100000 $(BIN)/pytest -n 2 \
+	  tests/unit/test_launch_simulation.py tests/unit/test_webhook.py \
+	  tests/integration/test_launch_faults.py tests/integration/test_launch_table_faults.py
 
 clean:  ## remove what was installed and built
 	rm -rf .venv .venv-bench .venv-cloud .venv-sam .aws-sam .pixtune .tools

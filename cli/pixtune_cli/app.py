@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pixtune_cli import approving, data, following, model, provider, run, stack
+from pixtune_cli import approving, cost, data, following, model, provider, run, stack
 from pixtune_cli.display import say, show_failure
 from pixtune_cli.failures import Exit, Failure, of_aws
 
@@ -54,6 +54,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(run.app, name="run")
 approving.add_to(run.app)
+cost.add_to(app)
 app.add_typer(model.app, name="model")
 app.add_typer(provider.app, name="provider")
 stack.add_to(app)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
 from pixtune.annotations import dataset_toml
 from pixtune.annotations.read import ReadAnnotations
 from pixtune.compliance.checks import Privacy
 from pixtune.compliance.policy import Level
-from pixtune.compliance.report import Finding
+from pixtune.datasets.settings import recipe_of
 from pixtune.datasets.version import DatasetSettings
 from pixtune.events.s3 import Change, UploadEvent
-from pixtune.examples.facts import AnnotationFact, Fact, SourceFact
+from pixtune.examples.facts import AnnotationFact, Fact, ImageFact, SourceFact
 from pixtune.images.check import CheckedFile, check_folder, summarise
 from pixtune.images.sandbox import Sandbox
-from pixtune.keys import SETTINGS_FILE, class_of
+from pixtune.keys import SETTINGS_FILE, inline_hash, inline_key, is_annotation
 from pixtune.verdicts import Code, Note, Outcome, Verdict
+from pixtune_cli.rehearsal import joined, outcome
 
 _DATASET = "dataset"  # keys need one; the folder is it
 _SHOWN = 100  # missing images named per annotation file
@@ -49,7 +51,13 @@ class _Folder:
     def read(self, key: str, version_id: str) -> _File:  # noqa: ARG002 - the port's signature
         return _File(self.files[key].read_bytes())
 
+    def open(self, key: str, version_id: str) -> IO[bytes]:  # noqa: ARG002 - as above
+        return self.files[key].open("rb")
+
     def metadata(self, key: str, version_id: str) -> Mapping[str, str]:  # noqa: ARG002 - files have none
+        return {}
+
+    def tags(self, key: str, version_id: str) -> Mapping[str, str]:  # noqa: ARG002 - files have none
         return {}
 
     def current_of(self, key: str) -> _Current:
@@ -65,92 +73,118 @@ class _Nowhere:
     def send(self, messages: object) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """Pictures inside annotation files, as files of their hash's name in a folder that goes away again."""
+
+    folder: Path
+
+    def put_once(self, key: str, body: bytes, content_type: str) -> bool:  # noqa: ARG002 - the port's signature
+        (self.folder / key.rpartition("/")[2]).write_bytes(body)
+        return True
+
+
 @dataclass
 class FolderCheck:
-    """Checks a folder file by file; afterwards `summary` counts. rejected: what an upload of it would be refused."""
+    """Checks a folder file by file; afterwards `summary` counts. rejected: what an upload of it would be refused.
+    many: annotation files that speak about more than one example."""
 
     folder: Path
     rejected: list[str] = field(default_factory=list)
+    many: set[str] = field(default_factory=set)
     _checked: list[CheckedFile] = field(default_factory=list)
-    _facts: list[AnnotationFact] = field(default_factory=list)
-    _layouts: Counter[str] = field(default_factory=Counter)
-    _privacy: Privacy | None = None
+    _facts: list[Fact] = field(default_factory=list)
+    _layouts: dict[str, str] = field(default_factory=dict)
+    _settings: DatasetSettings = field(default_factory=DatasetSettings)
 
     def run(self) -> Iterator[CheckedFile]:
-        """Every file's verdict, in the order of their paths."""
+        """Every file's verdict, in the order of their paths; then those of pictures inside annotation files, which
+        go by `inline/` and their hash. Pictures are prepared as the folder's own dataset.toml says."""
         files = {
             f"{_DATASET}/{path.relative_to(self.folder).as_posix()}": path
             for path in sorted(self.folder.rglob("*"))
             if path.is_file()
         }
-        self._privacy = _privacy_of(files.get(f"{_DATASET}/{SETTINGS_FILE}"))
-        reader = ReadAnnotations(_Folder(files), _Nowhere())
-
-        def annotation(path: Path) -> Verdict:
-            key = f"{_DATASET}/{path.relative_to(self.folder).as_posix()}"
-            return self._annotation(reader.facts_of(UploadEvent("", key, Change.RECONCILE)), files)
-
+        self._settings = _settings_of(files.get(f"{_DATASET}/{SETTINGS_FILE}"))
+        policy, recipe = self._settings.compliance, recipe_of(self._settings)
+        privacy = None if policy.privacy is Level.OFF else Privacy(policy.national_ids)
         with ExitStack() as stack:
-            sandboxes = [stack.enter_context(Sandbox()) for _ in range(os.cpu_count() or 1)]
-            for checked in check_folder(self.folder, sandboxes, annotation):
-                self._checked.append(checked)
-                verdict = checked.verdict
-                # What operating systems leave behind is never pushed: it fails nobody's check.
-                if verdict.outcome is Outcome.REJECTED and verdict.code is not Code.JUNK_FILE:
-                    self.rejected.append(checked.file)
-                yield checked
+            inside = Path(stack.enter_context(TemporaryDirectory(prefix="pixtune-")))
+            reader = ReadAnnotations(_Folder(files), _Nowhere(), _Inside(inside), _Nowhere())
 
-    def _annotation(self, facts: list[Fact], files: Mapping[str, Path]) -> Verdict:
+            def annotation(path: Path) -> Verdict:
+                name = path.relative_to(self.folder).as_posix()
+                facts = reader.facts_of(UploadEvent("", f"{_DATASET}/{name}", Change.RECONCILE))
+                return self._annotation(name, facts, files, privacy)
+
+            sandboxes = [stack.enter_context(Sandbox()) for _ in range(os.cpu_count() or 1)]
+            for checked in check_folder(self.folder, sandboxes, annotation, recipe):
+                self._checked.append(checked)
+                if not is_annotation(f"{_DATASET}/{checked.file}"):
+                    self._facts.append(_image_fact(checked, "local", files[f"{_DATASET}/{checked.file}"]))
+                yield self._told(replace(checked, layout=self._layouts.get(checked.file, "")))
+            shown = {key for fact in self._facts if isinstance(fact, AnnotationFact) for key in fact.images}
+            for path in inside.iterdir():
+                if inline_key(_DATASET, path.name) not in shown:
+                    path.unlink()  # of a sample without a label, or of a row with a problem
+            for checked in check_folder(inside, sandboxes, None, recipe):
+                named = replace(checked, file=f"inline/{checked.file}")
+                self._facts.append(_image_fact(named, checked.file, inside / checked.file))
+                yield self._told(named)
+
+    def _told(self, checked: CheckedFile) -> CheckedFile:
+        verdict = checked.verdict
+        # What operating systems leave behind is never pushed: it fails nobody's check.
+        if verdict.outcome is Outcome.REJECTED and verdict.code is not Code.JUNK_FILE:
+            self.rejected.append(checked.file)
+        return checked
+
+    def _annotation(
+        self, name: str, facts: Sequence[Fact], files: Mapping[str, Path], privacy: Privacy | None
+    ) -> Verdict:
         """The file's verdict, with a warning for each image it names that the folder lacks, and for each text that
         looks like personal data, unless the dataset does not care."""
         closing, *rows = facts
         assert isinstance(closing, SourceFact)  # facts_of puts it first
         assert closing.verdict is not None  # and a file that is there is judged
-        self._layouts[closing.layout or "not recognised"] += 1
+        self._facts += facts
+        self._layouts[name] = closing.layout or "not recognised"
+        if len(rows) > 1:
+            self.many.add(name)
         missing, personal = [], []
         for fact in rows:
             if isinstance(fact, AnnotationFact):
-                self._facts.append(fact)
-                for finding in self._personal(fact):
-                    personal.append(
-                        Note(Code.PERSONAL_DATA, f"{fact.where or 'It'}: {finding.where} {finding.detail}.")
-                    )
-                missing += [(fact.where, key) for key in fact.images if key not in files]
+                for annotation in fact.annotations if privacy else ():
+                    for finding in privacy.of(annotation) if privacy else ():
+                        detail = f"{fact.where or 'It'}: {finding.where} {finding.detail}."
+                        personal.append(Note(Code.PERSONAL_DATA, detail))
+                missing += [(fact.where, key) for key in fact.images if key not in files and not inline_hash(key)]
         notes = tuple(
             Note(Code.WAITING_FOR_IMAGE, f"{where or 'It'}: {_inside(key)} is not in the folder; looked there only.")
             for where, key in missing[:_SHOWN]
         )
         return replace(closing.verdict, warnings=(*closing.verdict.warnings, *notes, *personal[:_SHOWN]))
 
-    def _personal(self, fact: AnnotationFact) -> Iterator[Finding]:
-        if self._privacy:
-            for annotation in fact.annotations:
-                yield from self._privacy.of(annotation)
-
     def summary(self) -> dict[str, Any]:
-        """Counts by verdict, code and warning; the layouts that files were taken for; examples that could be trained
-        on, and images nobody labelled."""
-        usable = {f"{_DATASET}/{one.file}" for one in self._checked if one.sha256 is not None}
-        shown = {key for fact in self._facts for key in fact.images}
-        classes = {key: label for key in usable - shown if (label := class_of(key))}
-        # As a version is cut: one folder alone is where the images lie, not what they show.
-        folders = len(classes) if len(set(classes.values())) > 1 else 0
-        ready = {fact.example_id for fact in self._facts if set(fact.images) <= usable}
-        waiting = {fact.example_id for fact in self._facts} - ready
-        layouts = dict(self._layouts.most_common()) | ({"class folders": folders} if folders else {})
-        return summarise(self._checked).to_json() | {
-            "layouts": layouts,
-            "examples": {"ready": len(ready) + folders, "waiting": len(waiting)},
-            "unlabelled": len(usable - shown) - folders,
-        }
+        """Counts by verdict, code and warning; the layouts that files were taken for; what the examples would be, and
+        the version that would be cut of them."""
+        found = outcome(joined(self._facts), _DATASET, self._settings)
+        folders = found.pop("folders")
+        layouts = dict(Counter(self._layouts.values()).most_common())
+        layouts |= {"class folders": folders} if folders else {}
+        return summarise(self._checked).to_json() | {"layouts": layouts} | found
 
 
-def _privacy_of(settings_file: Path | None) -> Privacy | None:
-    """The check as the folder's dataset.toml has it; None when it is off. A wrong file has a verdict of its own."""
+def _settings_of(settings_file: Path | None) -> DatasetSettings:
+    """As the folder's dataset.toml states them. A wrong file has a verdict of its own; the defaults hold then."""
     text = settings_file.read_text("utf-8", "replace") if settings_file else ""
-    stated = dataset_toml.read(f"{_DATASET}/{SETTINGS_FILE}", text).settings
-    policy = DatasetSettings.from_json(stated or {}).compliance
-    return None if policy.privacy is Level.OFF else Privacy(policy.national_ids)
+    return DatasetSettings.from_json(dataset_toml.read(f"{_DATASET}/{SETTINGS_FILE}", text).settings or {})
+
+
+def _image_fact(checked: CheckedFile, version_id: str, path: Path) -> ImageFact:
+    key = f"{_DATASET}/{checked.file}"
+    size = path.stat().st_size
+    return ImageFact(_DATASET, key, Change.PUT, version_id, verdict=checked.verdict, image=checked.image, size=size)
 
 
 def _inside(key: str) -> str:

@@ -64,13 +64,14 @@ def ls(ctx: typer.Context, dataset: Dataset, as_json: AsJson = False) -> None:
 def promote(
     ctx: typer.Context,
     dataset: Dataset,
-    version: Annotated[int, typer.Argument(min=1, help="The model version the alias shall name.")],
+    version: Annotated[str, typer.Argument(help="A model version, or a kept checkpoint of a run: RUN@STEP.")],
     alias: Alias = "champion",
     as_json: AsJson = False,
 ) -> None:
-    """Move an alias to a model version."""
+    """Move an alias to a model version, or back to any checkpoint that was kept."""
+    body = _target(version)
     api = _api(ctx)
-    moved = _move(api, dataset, alias, "promote", {"model_version": version})
+    moved = _move(api, dataset, alias, "promote", body)
     _show(moved, as_json)
     next_step(f"pixtune model history {dataset} --alias {alias}", f"pixtune model rollback {dataset} --alias {alias}")
 
@@ -108,6 +109,13 @@ def _move(api: Api, dataset: str, alias: str, verb: str, body: dict[str, Any] | 
     guard = {"If-Match": known[alias]} if alias in known else {"If-None-Match": "*"}
     moved, _ = api.call("POST", f"{path}/{verb}", body, guard)
     return moved
+
+
+def _target(version: str) -> dict[str, Any]:
+    run_id, at, step = version.rpartition("@")
+    if not (step.isascii() and step.isdigit()) or (at and not run_id):
+        raise typer.BadParameter(f"{version} is neither the number of a model version nor RUN@STEP.")
+    return {"run_id": run_id, "step": int(step)} if at else {"model_version": int(step)}
 
 
 def _show(moved: dict[str, Any], as_json: bool) -> None:

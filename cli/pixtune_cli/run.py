@@ -142,9 +142,9 @@ def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
         if checkpoints:
             line("")
             table(
-                ("step", "model", "loss", "score"),
+                ("step", "model", "loss", "score", "kept"),
                 [
-                    (point["step"], point["model_id"], _loss(point["metrics"]), _share(point["score"]))
+                    (point["step"], point["model_id"], _loss(point["metrics"]), _share(point["score"]), _kept(point))
                     for point in checkpoints
                 ],
             )
@@ -224,6 +224,9 @@ def _shown(run: dict[str, Any]) -> dict[str, Any]:
         "base model": settings["base_model"],
         "hyperparameters": ", ".join(f"{name} {value}" for name, value in chosen.items()),
         "seed": settings["seed"],
+        "may cost": _cost(run),
+        "approval": _approval(run.get("approval") or {}),
+        "billed": _billed(run.get("reconciled") or {}),
         "requested": f"{run['requested_at']} by {run['door']}",
         "attempt": run["attempt"] if run["attempt"] > 1 else None,
         "provider job": run["provider_job_id"],
@@ -237,6 +240,29 @@ def _shown(run: dict[str, Any]) -> dict[str, Any]:
         "failed because": failure.get("cause"),
         "what to do": failure.get("fix"),
     }
+
+
+def _cost(run: dict[str, Any]) -> str | None:
+    """The estimate: dollars where prices are known, else tokens."""
+    estimate = run.get("estimate") or {}
+    if dollars := estimate.get("usd"):
+        return f"{dollars['low']:,.2f} to {dollars['high']:,.2f} USD (prices of {estimate['price_date']})"
+    tokens = estimate.get("tokens")
+    return f"{tokens['low']:,} to {tokens['high']:,} tokens; prices are not published" if tokens else None
+
+
+def _approval(approval: dict[str, Any]) -> str | None:
+    if not approval:
+        return None
+    why = f": {approval['why']}" if approval["why"] else ""
+    return "asked for" if approval["state"] == "asked" else f"{approval['state']} by {approval['by']}{why}"
+
+
+def _billed(bill: dict[str, Any]) -> str | None:
+    """The provider's own figure beside ours."""
+    if not bill:
+        return None
+    return f"{bill['billed']:,} tokens; {bill['estimated']:,} were estimated (ratio {bill['ratio']:.2f})"
 
 
 def _next_of(run: dict[str, Any]) -> tuple[str, ...]:
@@ -256,6 +282,12 @@ def _next_of(run: dict[str, Any]) -> tuple[str, ...]:
 def _loss(metrics: dict[str, float]) -> str:
     value = metrics.get("full_valid_loss", metrics.get("valid_loss", metrics.get("train_loss")))
     return "" if value is None else f"{value:.4f}"
+
+
+def _kept(point: dict[str, Any]) -> str:
+    if point["kept"] is None:
+        return ""
+    return f"{'kept' if point['kept'] else 'not kept'}: {point['kept_because']}"
 
 
 def _share(score: float | None) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import boto3
     from mypy_boto3_s3 import S3Client
 
+    from pixtune.aws.queues import Queue
+
 LOCAL_STACK = Path(".pixtune") / "stack.json"
 
 
@@ -62,6 +64,14 @@ class Target:
             s3={"addressing_style": "path" if self.local else "auto"},
         )
         return self.session.client("s3", endpoint_url=self.endpoint_url, config=config)
+
+    def queue(self, output: str) -> Queue:
+        """A queue by the name of the stack's output that has its URL."""
+        from pixtune.aws.queues import Queue
+
+        if output not in self.outputs:
+            raise Failure(f"{self.name} has no output {output}.", "It is of an older template.", "deploy it again")
+        return Queue(self.session.client("sqs", endpoint_url=self.endpoint_url), self.outputs[output])
 
 
 def find(stack: str | None, start: Path) -> Target:

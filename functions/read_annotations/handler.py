@@ -9,7 +9,8 @@ from aws_lambda_powertools import Logger
 
 from pixtune.annotations.read import ReadAnnotations
 from pixtune.aws import clients
-from pixtune.aws.buckets import Uploads
+from pixtune.aws.buckets import Artifacts, Uploads
+from pixtune.aws.examples_table import in_threads
 from pixtune.aws.queues import Queue
 from pixtune.settings import Environment
 
@@ -23,7 +24,11 @@ environment = Environment(os.environ)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     read_annotations = ReadAnnotations(
         Uploads(clients.s3(), environment.uploads_bucket),
-        Queue(clients.sqs(), environment.annotation_facts_queue),
+        facts=Queue(clients.sqs(), environment.annotation_facts_queue),
+        inline=Artifacts(clients.s3(), environment.artifacts_bucket),
+        images=Queue(clients.sqs(), environment.images_queue),
+        each=in_threads,
+        reads_tags=environment.read_object_tags,
     )
     again = read_annotations.take(event["Records"])
     for message_id, error in again.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from pixtune.keys import DATASET, READY_MARKER, is_junk
 from pixtune.training.order import TrainingWish
@@ -114,6 +114,18 @@ class RunBody(_Body):
         )
 
 
+class EstimateBody(_Body):
+    """version: a published one; left out, the dataset as it is now. The others as in training.quote.Asked."""
+
+    dataset: Dataset
+    version: int | None = Field(default=None, ge=1)
+    provider: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    base_model: str | None = Field(default=None, min_length=1, max_length=256)
+    n_epochs: int | None = Field(default=None, ge=1, le=50)
+    detail: Annotated[str, StringConstraints(pattern="^(low|high)$")] | None = None
+    requests_per_day: float = Field(default=0, ge=0, le=1e9, allow_inf_nan=False)
+
+
 class DecisionBody(_Body):
     """why: what is said with an approval or a denial."""
 
@@ -127,4 +139,14 @@ class MoveBody(_Body):
 
 
 class PromoteBody(MoveBody):
-    model_version: int = Field(ge=1)
+    """Either a model version, or a kept checkpoint of a run, which becomes one."""
+
+    model_version: int | None = Field(default=None, ge=1)
+    run_id: str | None = Field(default=None, min_length=1, max_length=100)
+    step: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> PromoteBody:
+        if (self.model_version is None) is (self.run_id is None) or (self.run_id is None) is not (self.step is None):
+            raise ValueError("must have either model_version, or run_id and step")
+        return self

@@ -11,8 +11,10 @@ from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from pixtune.errors import AliasConflict, AliasRefused, UnknownModel
 from pixtune.registry.aliases import promote, roll_back
+from pixtune.registry.keeping import register_kept
 from problems import invalid, not_found
 from reading import body_of, caller, dataset_named, expected_version, optional_body_of, rfc3339, stale
+from run_routes import run_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,15 +22,17 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver
 
     from endpoints import Endpoint
+    from pixtune.aws.buckets import Artifacts
+    from pixtune.aws.runs_table import RunsTable
     from pixtune.registry.models import AliasMove, ModelVersion
     from pixtune.registry.ports import Models
 
 
 class ModelRoutes:
-    """What `/v1/models` answers, from the models table."""
+    """What `/v1/models` answers, from the models table; a run's checkpoint may become a model there."""
 
-    def __init__(self, app: APIGatewayHttpResolver, models: Models) -> None:
-        self._app, self._models = app, models
+    def __init__(self, app: APIGatewayHttpResolver, models: Models, runs: RunsTable, artifacts: Artifacts) -> None:
+        self._app, self._models, self._runs, self._artifacts = app, models, runs, artifacts
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -70,20 +74,29 @@ class ModelRoutes:
         from bodies import PromoteBody
 
         event = self._app.current_event
-        expected, body = expected_version(event), body_of(event, PromoteBody)
-        return self._move(
-            dataset,
-            lambda: promote(
-                self._models,
-                dataset_named(dataset),
-                alias,
-                body.model_version,
+        expected, body, now = expected_version(event), body_of(event, PromoteBody), time.time()
+
+        def move() -> AliasMove:
+            number = body.model_version or self._registered(dataset, body.run_id or "", body.step or 0, now)
+            who = caller(event)
+            return promote(
+                *(self._models, dataset_named(dataset), alias, number),
                 expected=expected,
-                by=caller(event),
+                by=who,
                 reason=body.reason,
-                at=time.time(),
-            ),
-        )
+                at=now,
+            )
+
+        return self._move(dataset, move)
+
+    def _registered(self, dataset: str, run_id: str, step: int, now: float) -> int:
+        """The number of a kept checkpoint's model version."""
+        run = run_named(self._runs, run_id)
+        if run.dataset != dataset:
+            raise invalid("run_of_another_dataset", f"{run_id} trained {run.dataset}, not {dataset}.")
+        return register_kept(
+            run_id, step, now=now, runs=self._runs, models=self._models, artifacts=self._artifacts
+        ).number
 
     def roll_back_alias(self, dataset: str, alias: str) -> Response[str]:
         from bodies import MoveBody

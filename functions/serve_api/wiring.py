@@ -10,6 +10,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolv
 
 from approval_routes import ApprovalRoutes
 from dataset_routes import DatasetRoutes
+from estimate_routes import EstimateRoutes
 from following_routes import FollowingRoutes
 from model_routes import ModelRoutes
 from pixtune.aws import clients
@@ -34,6 +35,7 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
     app, database = APIGatewayHttpResolver(), clients.dynamodb()
     examples = ExamplesTable(database, environment.examples_table)
     artifacts = Artifacts(clients.s3(), environment.artifacts_bucket)
+    limits = partial(limits_of, environment)  # asked when needed: reading them takes pydantic, as few requests do
     datasets = DatasetRoutes(app, examples, Uploads(clients.s3(), environment.uploads_bucket), artifacts)
     table = RunsTable(database, environment.runs_table)
     workflow = StepFunctions(clients.stepfunctions(), environment.state_machine_arn)
@@ -42,14 +44,15 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
         table,
         RequestsTable(database, environment.requests_table, environment.runs_table),
         workflow,
-        # Asked when needed: reading the limits takes pydantic, which most requests do without.
-        Defaults(environment.default_provider, lambda name: limits_of(environment).default_base_model(name)),
+        Defaults(environment.default_provider, lambda name: limits().default_base_model(name)),
     )
-    following = FollowingRoutes(app, table, workflow, partial(limits_of, environment))
+    following = FollowingRoutes(app, table, workflow, limits)
     approvals = ApprovalRoutes(app, table, workflow)
-    models = ModelRoutes(app, ModelsTable(database, environment.models_table))
+    models = ModelRoutes(app, ModelsTable(database, environment.models_table), table, artifacts)
     providers = ProviderRoutes(app, environment, partial(_provider, environment), examples, artifacts)
-    nouns: list[Routes] = [datasets, runs, following, approvals, models, providers]
+    reachable = [name for name, url in environment.provider_urls.items() if url]
+    estimates = EstimateRoutes(app, examples, artifacts, table, limits, environment.default_provider, reachable)
+    nouns: list[Routes] = [datasets, runs, following, approvals, estimates, models, providers]
     serve(app, [endpoint for noun in nouns for endpoint in noun.endpoints()], logger)
     return app
 

@@ -9,6 +9,7 @@ from hashlib import sha256
 
 DATASET = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 NO_DATASET = "_"  # where verdicts of uploads outside any dataset are kept; no dataset can have this name
+_INLINE = re.compile(DATASET.pattern + r"/inline/([0-9a-f]{64})")
 READY_MARKER = "_READY"
 SETTINGS_FILE = "dataset.toml"
 NAMES_FILES = (
@@ -70,6 +71,27 @@ def is_annotation(key: str) -> bool:
     """Whether the upload is read by read_annotations (same rule as the event routes)."""
     upper = tuple(suffix.upper() for suffix in ANNOTATION_SUFFIXES)
     return key.endswith(("/" + SETTINGS_FILE, *ANNOTATION_SUFFIXES, *upper))
+
+
+def inline_key(dataset: str, sha256: str) -> str:
+    """What a picture goes by that stood inside an annotation file of the dataset; no upload has such a key."""
+    return f"{dataset}/inline/{sha256}"
+
+
+def inline_hash(key: str) -> str | None:
+    """SHA-256 of the picture whose bytes stood inside an annotation file; None for an upload's key."""
+    found = _INLINE.fullmatch(key)
+    return found[1] if found else None
+
+
+def inline_object(sha256: str) -> str:
+    """Where the bytes of such a picture lie in the artifacts bucket."""
+    return f"inline/{sha256}"
+
+
+def is_archive(key: str) -> bool:
+    """Whether the annotation file is a tar, which is read as a stream and never as a whole."""
+    return key.lower().endswith(".tar")
 
 
 def stem_of(key: str) -> str:

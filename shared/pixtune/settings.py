@@ -105,6 +105,11 @@ class Environment:
         return self._get("SKIP_PREDICTOR")
 
     @property
+    def read_object_tags(self) -> bool:
+        """Whether an image's tags are labels."""
+        return self._get("READ_OBJECT_TAGS") == "true"
+
+    @property
     def poll_min_seconds(self) -> int:
         return int(self._get("POLL_MIN_SECONDS"))
 
@@ -153,6 +158,11 @@ class Environment:
     def min_model_days(self) -> int:
         """How many days a model has to answer to be worth training."""
         return int(self._get("MIN_MODEL_DAYS"))
+
+    @property
+    def retirement_warning_days(self) -> int:
+        """How many days ahead of a base model's end the names on it are warned about."""
+        return int(self._get("RETIREMENT_WARNING_DAYS"))
 
     @property
     def approval_timeout_seconds(self) -> int:

@@ -28,6 +28,7 @@ class Code(StrEnum):
     # rejected: the key
     NO_DATASET = "no_dataset"
     JUNK_FILE = "junk_file"
+    RESERVED_KEY = "reserved_key"
     # rejected: the image
     EMPTY_FILE = "empty_file"
     FILE_TOO_LARGE = "file_too_large"
@@ -45,7 +46,6 @@ class Code(StrEnum):
     BAD_ENCODING = "bad_encoding"
     BAD_SYNTAX = "bad_syntax"
     UNKNOWN_LAYOUT = "unknown_layout"
-    UNSUPPORTED_ANNOTATION = "unsupported_annotation"
     PARQUET = "parquet"
     XML_DOCTYPE = "xml_doctype"
     NO_VALID_ROWS = "no_valid_rows"
@@ -63,6 +63,8 @@ class Code(StrEnum):
     BAD_BOX = "bad_box"
     MASK_ENCODED = "mask_encoded"
     BAD_PATH = "bad_path"
+    BAD_DATA_URL = "bad_data_url"
+    ARCHIVE_MEMBER = "archive_member"
     FIELD_IGNORED = "field_ignored"
     AMBIGUOUS_IMAGE = "ambiguous_image"
     WAITING_FOR_IMAGE = "waiting_for_image"
@@ -84,6 +86,7 @@ MEANINGS: dict[Code, str] = {
     Code.CONVERTED: "Usable after a repair; the detail names each one (orientation, colours, transparency, name).",
     Code.NO_DATASET: "The key's first folder is not a dataset name ([a-z0-9][a-z0-9-]{1,62}).",
     Code.JUNK_FILE: "A file an operating system leaves behind (.DS_Store, Thumbs.db, ._*).",
+    Code.RESERVED_KEY: "The key is one that pictures inside annotation files go by (dataset/inline/ and their hash).",
     Code.EMPTY_FILE: "The file has no bytes.",
     Code.FILE_TOO_LARGE: "The file has more bytes than the gate reads.",
     Code.NOT_AN_IMAGE: "The bytes are no image of a format pixtune knows.",
@@ -99,7 +102,6 @@ MEANINGS: dict[Code, str] = {
     Code.BAD_ENCODING: "The annotation file is not UTF-8 text.",
     Code.BAD_SYNTAX: "The annotation file cannot be parsed; the detail says where.",
     Code.UNKNOWN_LAYOUT: "The annotation file parses, but is of no layout pixtune knows.",
-    Code.UNSUPPORTED_ANNOTATION: "An annotation format that is not read here.",
     Code.PARQUET: "Parquet is not read; export the table as metadata.csv or metadata.jsonl.",
     Code.XML_DOCTYPE: "The XML declares a document type, through which entities can explode or reach out.",
     Code.NO_VALID_ROWS: "Every row of the annotation file has a problem; each is listed.",
@@ -116,6 +118,8 @@ MEANINGS: dict[Code, str] = {
     Code.BAD_BOX: "A box has no area, no known class, no readable edges, or lies outside its picture.",
     Code.MASK_ENCODED: "A COCO mask is run-length encoded and has no bbox beside it; boxes and outlines are read.",
     Code.BAD_PATH: "The row names its image by a path that is not below the annotation file's own folder.",
+    Code.BAD_DATA_URL: "A picture inside a row (a data: URL) is not base64, or has no bytes.",
+    Code.ARCHIVE_MEMBER: "An archive holds a link, a device or a sparse file where a plain file is read.",
     Code.FIELD_IGNORED: "A field of the annotation file says something pixtune has no use for; it was left out.",
     Code.AMBIGUOUS_IMAGE: "More than one image could be meant; name it with its extension.",
     Code.WAITING_FOR_IMAGE: "The image this annotation names has not arrived; the paths tried are listed.",

@@ -76,6 +76,7 @@ def test_the_function_that_decodes_untrusted_bytes_can_reach_no_table_no_secret_
     actions = {action for statement in statements("ConvertImageRole") for action in as_list(statement["Action"])}
     assert actions == {
         "s3:GetObjectVersion",
+        "s3:GetObjectVersionTagging",  # where ReadObjectTags says so: S3 then tells that an object has tags
         "s3:ListBucket",
         "s3:ListBucketVersions",
         "s3:GetObject",
@@ -84,6 +85,29 @@ def test_the_function_that_decodes_untrusted_bytes_can_reach_no_table_no_secret_
     }
     sends = [statement for statement in statements("ConvertImageRole") if statement["Action"] == "sqs:SendMessage"]
     assert [statement["Resource"] for statement in sends] == [{"Fn::GetAtt": ["ImageFactsQueue", "Arn"]}]
+
+
+def test_the_reader_of_annotations_may_store_pictures_it_found_inside_them_and_nothing_else() -> None:
+    stores = [statement for statement in statements("ReadAnnotationsRole") if statement["Action"] == "s3:PutObject"]
+    assert [statement["Resource"] for statement in stores] == [{"Fn::Sub": "${ArtifactsBucket.Arn}/inline/*"}]
+    reads = [statement for statement in statements("ConvertImageRole") if statement["Action"] == "s3:GetObject"]
+    assert {"Fn::Sub": "${ArtifactsBucket.Arn}/inline/*"} in as_list(reads[0]["Resource"])
+
+
+def test_tags_are_read_only_where_a_parameter_says_so_and_by_those_two_functions() -> None:
+    assert source()["Parameters"]["ReadObjectTags"]["Default"] == "false"
+    policy = source()["Resources"]["ObjectTagsRead"]
+    assert policy["Condition"] == "ReadsObjectTags"
+    assert policy["Properties"]["Roles"] == [{"Ref": "ConvertImageRole"}, {"Ref": "ReadAnnotationsRole"}]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "s3:GetObjectVersionTagging"
+    readers = [
+        role
+        for role in resources("AWS::IAM::Role")
+        for one in statements(role)
+        if "s3:GetObjectVersionTagging" in as_list(one["Action"])
+    ]
+    assert sorted(readers) == ["ConvertImageRole", "ReadAnnotationsRole"]
 
 
 def test_no_function_may_write_to_the_bucket_whose_events_start_functions_but_the_one_that_signs_uploads() -> None:
@@ -166,6 +190,7 @@ def test_the_secret_is_named_by_its_arn_attribute() -> None:
 # Per function, of Bedrock what it does and no more.
 BEDROCK = {
     "CheckReadiness": {"GetCustomModel", "GetFoundationModel"},
+    "CheckRetirement": {"GetCustomModel", "GetFoundationModel"},
     "ServeApi": {"GetCustomModel", "GetFoundationModel"},
     "LaunchTraining": {
         "CreateModelCustomizationJob",

@@ -155,9 +155,10 @@ def measure(root: Path, server: Provider, examples: int) -> None:
     sent = time.perf_counter()
     done = in_a_process("plan", *where, json.dumps(planned["run"]))
     ended = time.perf_counter()
-    size = json.loads(Folder(root).get(items[0]["plan"]) or b"{}")["size"]
-    (file,) = list(provider_at(*where[1:])._client.files.list())  # type: ignore[attr-defined]  # to look at it, as a person would
-    assert (done["answer"]["done"], file.bytes) == (True, size)
+    found = json.loads(Folder(root).get(items[0]["plan"]) or b"{}")
+    arrived = provider_at(*where[1:]).find_file(found["name"], found["size"])
+    assert (done["answer"]["done"], done["run"]["files"]) == (True, {"training": arrived})
+    size = found["size"]
     payload = len(json.dumps(planned["answer"]))
     results = len(json.dumps([{}] * len(items)))
     print(f"{examples:,} examples, {size:,} bytes in {len(items)} parts, {AT_ONCE} workers at once")

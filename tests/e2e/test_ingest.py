@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import tarfile
 import time
+from base64 import b64encode
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,40 @@ def test_an_annotation_may_come_before_its_image_and_a_sidecar_may_name_it_by_it
 def test_what_the_uploader_wrote_on_the_object_is_an_annotation_too(service: Service) -> None:
     service.drop({"tagged/a.jpg": picture(3)}, {"pixtune-prompt": "Which?", "pixtune-answer": "third"})
     service.wait_for_ready("tagged", 1)
+
+
+def test_an_images_tags_are_an_annotation_where_the_stack_reads_them(service: Service) -> None:
+    tags = "class=king&split=test"
+    service.s3.put_object(Bucket=service.uploads, Key="tags/a.jpg", Body=picture(30), Tagging=tags)
+    service.wait_for_ready("tags", 1)
+    (example,) = service.examples("tags")
+    assert example["annotation"]["split"] == "test"
+    assert example["annotation"]["turns"][-1]["parts"] == [{"text": "king"}]
+
+
+def test_pictures_inside_rows_and_archives_become_examples(service: Service) -> None:
+    url = f"data:image/jpeg;base64,{b64encode(picture(31)).decode()}"
+    content = [{"type": "text", "text": "Which?"}, {"type": "image_url", "image_url": {"url": url}}]
+    chat = {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "thirty-one"}]}
+    shard = BytesIO()
+    with tarfile.open(fileobj=shard, mode="w") as archive:
+        for name, body in (
+            ("a.jpg", picture(32)),
+            ("a.txt", b"thirty-two"),
+            ("b.jpg", b"no picture"),
+            ("b.txt", b"x"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            archive.addfile(member, BytesIO(body))
+    service.drop({"inside/chat.jsonl": json.dumps(chat).encode(), "inside/shard.tar": shard.getvalue()})
+    summary = service.wait_for_ready("inside", 2)
+    wait_for("the third verdict", lambda: sum(service.summary("inside")["inline"].values()) == 3 or None)
+    assert summary["uploads"] == {"accepted": 2, "fixed": 0, "rejected": 0}
+    (waiting,) = service.examples("inside", "waiting")
+    assert "not_an_image" in waiting["waiting_for"][0]["reason"]
+    judged = service.upload(waiting["waiting_for"][0]["key"])
+    assert judged["verdict"]["code"] == "not_an_image"
 
 
 def test_an_overwrite_replaces_a_deletion_withdraws_and_an_undelete_brings_back(service: Service) -> None:

@@ -29,6 +29,7 @@ class AnsweringProvider(NoFiles):
     models: dict[str, Says] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     active: dict[str, Activation] = field(default_factory=dict)
     retiring: dict[str, date] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -53,6 +54,9 @@ class AnsweringProvider(NoFiles):
 
     def release(self, model_id: str) -> None:
         self.released.append(model_id)
+
+    def delete_model(self, model_id: str) -> None:
+        self.removed.append(model_id)
 
     def render(self, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage) -> bytes:
         raise NotImplementedError

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any
 
 from pixtune.examples.ports import Item, Place, Write
@@ -110,6 +111,7 @@ class Version:
     body: bytes | None
     modified: datetime
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
     @property
     def deleted(self) -> bool:
@@ -124,6 +126,7 @@ class Version:
 class Content:
     body: bytes
     metadata: Mapping[str, str]
+    tagged: bool = False
 
 
 @dataclass
@@ -163,12 +166,25 @@ class MemoryUploads:
     def read(self, key: str, version_id: str) -> Content | None:
         self.step("get upload")
         version = self._at(key, version_id)
-        return Content(version.body, version.metadata) if version and version.body is not None else None
+        return (
+            Content(version.body, version.metadata, bool(version.tags))
+            if version and version.body is not None
+            else None
+        )
+
+    def open(self, key: str, version_id: str) -> BytesIO | None:
+        content = self.read(key, version_id)
+        return BytesIO(content.body) if content else None
 
     def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None:
         self.step("head upload")
         version = self._at(key, version_id)
         return version.metadata if version and not version.deleted else None
+
+    def tags(self, key: str, version_id: str) -> Mapping[str, str] | None:
+        self.step("get tags")
+        version = self._at(key, version_id)
+        return version.tags if version and not version.deleted else None
 
     def current_of(self, key: str) -> Version | None:
         self.step("list versions")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pixtune.errors import AliasConflict, UnknownModel
-from pixtune.registry.models import AliasMove, ModelVersion
+from pixtune.registry.models import AliasMove, ModelVersion, Retiring
 
 
 @dataclass
@@ -15,11 +15,12 @@ class FakeModels:
 
     registered: list[ModelVersion] = field(default_factory=list)
     moves: list[AliasMove] = field(default_factory=list)
+    warnings: list[Retiring] = field(default_factory=list)
 
     def register(self, model: ModelVersion) -> ModelVersion:
         of_dataset = self.models(model.dataset)
         for known in of_dataset:
-            if known.run_id == model.run_id:
+            if (known.run_id, known.step) == (model.run_id, model.step):
                 return known
         self.registered.append(replace(model, number=len(of_dataset) + 1))
         return self.registered[-1]
@@ -41,6 +42,18 @@ class FakeModels:
     def named(self, dataset: str) -> set[str]:
         found = [self.model(dataset, move.model_version) for move in self.aliases(dataset)]
         return {model.model_id for model in found if model}
+
+    def every_alias(self) -> list[AliasMove]:
+        return [move for dataset in sorted({move.dataset for move in self.moves}) for move in self.aliases(dataset)]
+
+    def warn(self, retiring: Retiring) -> bool:
+        def key(one: Retiring) -> tuple[str, str, int, str]:
+            return one.dataset, one.alias, one.model_version, one.retires_on
+
+        if key(retiring) in map(key, self.warnings):
+            return False
+        self.warnings.append(retiring)
+        return True
 
     def history(self, dataset: str, alias: str) -> Sequence[AliasMove]:
         return [move for move in self.moves if (move.dataset, move.alias) == (dataset, alias)]

@@ -40,6 +40,7 @@ class FakeProvider(NoFiles):
     files: set[str] = field(default_factory=set)
     deployed: set[str] = field(default_factory=set)
     deploys: bool = False
+    removed: list[str] = field(default_factory=list)
 
     def _answer(self) -> None:
         if self.refusing:
@@ -119,6 +120,10 @@ class FakeProvider(NoFiles):
     def release(self, model_id: str) -> None:
         self._answer()
         self.deployed.discard(model_id)
+
+    def delete_model(self, model_id: str) -> None:
+        self._answer()
+        self.removed.append(model_id)
 
     def answer(
         self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage

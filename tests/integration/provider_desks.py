@@ -18,6 +18,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.models import botocore_stubber
+from tests.fakes.azure_wire import SECRET, URL, AzureWire
 from tests.fakes.bedrock_wire import ACCOUNT, REGION, BedrockWire, Fault
 from tests.fakes.versions import image, row
 from tests.integration.provider_rows import COLOURS, picture
@@ -25,6 +26,7 @@ from tests.integration.provider_rows import COLOURS, picture
 from pixtune.aws.bedrock import faults
 from pixtune.aws.buckets import Artifacts
 from pixtune.examples.rows import Row
+from pixtune.providers.azure import AzureProvider
 from pixtune.providers.bedrock import AwsSide, BedrockProvider, Home
 from pixtune.providers.limits import ProviderSpec, spec_for
 from pixtune.providers.openai_shaped import OpenAIShapedProvider
@@ -196,6 +198,24 @@ class LocalDesk:
         self.transport.faults.clear()
 
 
+class AzureDesk(LocalDesk):
+    """Azure's adapter: the local provider stands behind the resource's host, `AzureWire` behind the others."""
+
+    spec = spec_for("azure", "gpt-4.1-2025-04-14")
+
+    def __init__(self, server: Provider, wait: Callable[[TrainingProvider, str], None]) -> None:
+        super().__init__(server, wait)
+        names = (self.spec.base_model, LocalDesk.spec.base_model)
+        self.wire = AzureWire(self.transport, names, server.base_url, server.api_key)
+        self.provider = AzureProvider(self.spec, URL, SECRET, self.wire)
+
+    def strange_job(self, run_id: str) -> None:
+        LocalDesk(self.server, self._wait).strange_job(run_id)
+
+    def deploy(self) -> None:
+        self.wire.provision()
+
+
 # --------------------------------------------------------------------------- Bedrock
 
 _OPERATIONS: Mapping[Call, str] = {
@@ -288,4 +308,4 @@ class BedrockDesk:
         return AWSResponse(request.url, status, {}, MockRawResponse(text))  # type: ignore[arg-type]  # as moto does
 
 
-Desks: Sequence[str] = ("openai_shaped", "bedrock")
+Desks: Sequence[str] = ("openai_shaped", "azure", "bedrock")

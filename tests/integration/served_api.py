@@ -63,6 +63,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "MODELS_TABLE": "models",
         "STATE_MACHINE_ARN": MACHINE,
         "DEFAULT_PROVIDER": "local",
+        "PROVIDER_URLS": '{"local": "http://127.0.0.1:9", "openai": "http://127.0.0.1:9"}',
     }.items():
         monkeypatch.setenv(name, value)
     made = (clients.s3, clients.dynamodb, clients.stepfunctions)

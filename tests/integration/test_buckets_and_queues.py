@@ -50,6 +50,18 @@ def test_a_version_that_has_vanished_is_an_answer_and_not_a_fault(s3: S3Client) 
     assert uploads.current_of("d1/a") is None
 
 
+def test_an_upload_can_be_read_piece_by_piece_at_its_version(s3: S3Client) -> None:
+    first = s3.put_object(Bucket="uploads", Key="d1/a.tar", Body=b"one" * 1000)["VersionId"]
+    s3.put_object(Bucket="uploads", Key="d1/a.tar", Body=b"two")
+    uploads = Uploads(s3, "uploads")
+    stream = uploads.open("d1/a.tar", first)
+    assert stream is not None
+    with stream:
+        assert (stream.read(4), stream.read(2)) == (b"oneo", b"ne")
+    s3.delete_object(Bucket="uploads", Key="d1/a.tar", VersionId=first)
+    assert uploads.open("d1/a.tar", first) is None
+
+
 def test_reading_a_delete_marker_is_an_answer_too(s3: S3Client) -> None:
     s3.put_object(Bucket="uploads", Key="d1/a", Body=b"one")
     marker = s3.delete_object(Bucket="uploads", Key="d1/a")["VersionId"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,13 +15,17 @@ from urllib.parse import parse_qsl, urlsplit
 import boto3
 import pytest
 from tests.integration.http_api import request
+from tests.integration.ready_examples import store_examples
 from tests.integration.served_api import World, served
 from typer.testing import CliRunner
 
 from pixtune.examples import places
 from pixtune.examples.items import UploadItem
 from pixtune.examples.ports import Write
+from pixtune.keys import NO_DATASET
 from pixtune.registry.models import ModelVersion
+from pixtune.training.approval import Approval
+from pixtune.training.run import Terms
 from pixtune.verdicts import Code, rejected
 from pixtune_cli.app import app
 from pixtune_cli.client import Api
@@ -143,6 +147,48 @@ def test_a_run_starts_with_its_id_on_stdout_and_the_next_command_on_stderr(
     )
 
 
+def test_a_run_may_name_a_version_and_terms(pixtune: Callable[..., Ended], gateway: Gateway) -> None:
+    ended = pixtune("run", "start", "cats@3", "--max-usd", "5", "--approval-above", "2.5", "--accept-retirement")
+    settings = gateway.world.runs.get(ended.out.strip()).settings
+    assert (settings.version, settings.terms) == (3, Terms(5.0, 2.5, True))
+    refused = pixtune("run", "start", "cats@latest")
+    assert (refused.code, refused.out) == (Exit.USAGE, "")
+
+
+def test_a_waiting_run_is_shown_with_its_costs_and_approved_or_denied(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    run_id = pixtune("run", "start", "cats").out.strip()
+    asked = asdict(Approval("asked", "d", 7.5, attempt=1, asked_at=1.0))
+    estimate = {"usd": {"low": 1.0, "mid": 4.0, "high": 7.5}, "price_date": "2026-11-22"}
+    changes = {"version": 1, "stage": "AwaitApproval", "approval": asked, "approval_token": "t" * 20}
+    gateway.world.runs.update(run_id, changes | {"estimate": estimate})
+    shown = pixtune("run", "show", run_id)
+    assert "1.00 to 7.50 USD (prices of 2026-11-22)" in shown.out
+    assert f"pixtune run approve {run_id}" in shown.err
+    ended = pixtune("run", "approve", run_id, "--why", "worth it")
+    assert (ended.code, ended.out) == (0, f"{run_id}  approved up to 7.50 USD\n")
+    assert "worth it" in pixtune("run", "show", run_id).out
+    too_late = pixtune("run", "deny", run_id)
+    assert too_late.code == Exit.USAGE
+    assert "was approved by" in too_late.err
+
+
+def test_costs_are_shown_by_detail_with_what_saves_and_refusals_say_why(
+    pixtune: Callable[..., Ended], gateway: Gateway
+) -> None:
+    store_examples(gateway.world, *range(20))
+    ended = pixtune("cost", "cats", "--provider", "openai", "--epochs", "3", "--traffic", "3000/month")
+    assert ended.code == 0, ended.err
+    for said in ("as it is now (20 train)", "gpt-4o-2024-08-06", "high (asked)", "detail low", "epochs 2", "USD"):
+        assert said in ended.out
+    assert "pixtune run start cats --provider openai" in ended.err
+    as_json = json.loads(pixtune("cost", "cats", "--provider", "openai", "--json").out)
+    assert as_json["offer"]["inference"]["requests_per_month"] == 30_000
+    assert pixtune("cost", "cats", "--traffic", "much").code == Exit.USAGE
+    assert pixtune("cost", "dogs").code == Exit.USAGE
+
+
 def test_every_request_is_signed_for_the_api_with_the_local_stack_s_own_keys(
     pixtune: Callable[..., Ended], gateway: Gateway
 ) -> None:
@@ -248,10 +294,26 @@ def test_a_dataset_and_one_of_its_files_are_shown(pixtune: Callable[..., Ended],
     assert pixtune("data", "show", "cats", "--key", "nowhere.jpg").code == Exit.USAGE
 
 
+def test_verdicts_are_listed_those_outside_any_dataset_too(pixtune: Callable[..., Ended], gateway: Gateway) -> None:
+    for dataset, key in (("cats", "cats/a.jpg"), (NO_DATASET, "stray.jpg")):
+        verdict = rejected(Code.TRUNCATED if dataset == "cats" else Code.NO_DATASET, "It is so.", "Mend it.")
+        item = UploadItem("image", dataset, key, "v1", "01", verdict=verdict)
+        assert gateway.world.examples.write(Write(places.image(dataset, key), item.to_json(), 0))
+    assert pixtune("data", "verdicts", "cats").out == "cats/a.jpg\trejected\ttruncated\tIt is so. Mend it.\n"
+    assert pixtune("data", "verdicts", "cats", "--only", "accepted").out == ""
+    assert pixtune("data", "verdicts").out == "stray.jpg\trejected\tno_dataset\tIt is so. Mend it.\n"
+    assert json.loads(pixtune("data", "verdicts", "--json").out)["key"] == "stray.jpg"
+    assert pixtune("data", "verdicts", "cats", "--only", "bad").code == Exit.USAGE
+    assert pixtune("data", "compliance", "cats", "1").code == Exit.USAGE
+
+
 def test_an_alias_is_promoted_and_rolled_back(pixtune: Callable[..., Ended], gateway: Gateway) -> None:
     for run in ("run_1", "run_2"):
         gateway.world.models.register(replace(MODEL, run_id=run, model_id=f"ft:{run}"))
     assert pixtune("model", "rollback", "cats").code == Exit.USAGE
+    assert pixtune("model", "promote", "cats", "run_1@x").code == Exit.USAGE
+    unknown = pixtune("model", "promote", "cats", "run_9@20")
+    assert (unknown.code, "run_unknown" in unknown.err) == (Exit.USAGE, True)
     assert pixtune("model", "promote", "cats", "1").out == "champion -> model version 1 (ft:run_1)\n"
     assert json.loads(pixtune("model", "promote", "cats", "2", "--json").out)["previous"] == 1
     assert pixtune("model", "rollback", "cats").out == "champion -> model version 1 (ft:run_1)\n"

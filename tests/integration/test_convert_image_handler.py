@@ -93,6 +93,15 @@ def test_a_dropped_photo_becomes_an_image_and_a_fact(stack: Stack) -> None:
     assert drawn.decoded(stack.artifact(f"thumbs/{fact.image.sha256}.jpg")["Body"].read()).size == (256, 192)
 
 
+def test_an_object_with_tags_is_one_whose_tags_deserve_a_look(stack: Stack) -> None:
+    event, plain = stack.drop("cards/a.jpg", PHOTO), stack.drop("cards/b.jpg", PHOTO)
+    item = event["detail"]["object"]
+    tags = {"TagSet": [{"Key": "class", "Value": "king"}]}
+    stack.s3.put_object_tagging(Bucket="uploads", Key=item["key"], VersionId=item["version-id"], Tagging=tags)
+    stack.invoke(event, plain)
+    assert {fact.key: fact.annotated for fact in stack.facts()} == {"cards/a.jpg": True, "cards/b.jpg": False}
+
+
 def test_the_same_message_twice_stores_once_and_tells_the_same(stack: Stack) -> None:
     event = stack.drop("cards/a.jpg", PHOTO)
     stack.invoke(event, event)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import boto3
 import pytest
+from tests.fakes.versions import KeptArtifacts, row, store_version
 from tests.integration.http_api import Answer
 from tests.integration.served_api import World, served
 
-from pixtune.training.run import RunEvent
+from pixtune.training.run import Checkpoint, RunEvent
 
 KEY = {"Idempotency-Key": "order-0001"}
 
@@ -89,3 +91,26 @@ def test_a_run_is_called_off_by_stopping_its_execution(api: World) -> None:
     assert api("POST", f"/v1/runs/{run_id}/cancel").status == 202
     assert api.executions() == [f"{run_id}-1"]
     assert api.status_of(f"{run_id}-1") == "ABORTED"
+
+
+def test_an_alias_goes_back_to_any_checkpoint_that_was_kept(api: World) -> None:
+    artifacts = KeptArtifacts()
+    manifest = store_version(artifacts, {"train": [row("e1")]}, dataset="cats")
+    for key, stored in artifacts.objects.items():
+        boto3.client("s3").put_object(Bucket="artifacts", Key=key, Body=stored)
+    run_id = begun(api, manifest_key=manifest.key)
+    for step, kept in ((10, True), (20, False)):
+        api.runs.put_checkpoint(Checkpoint(run_id, step, f"ft:{step}", score=0.5, kept=kept, kept_because="so"))
+    path, none_yet = "/v1/models/cats/champion/promote", {"If-None-Match": "*"}
+    refused = api("POST", path, {"run_id": run_id, "step": 20}, none_yet)
+    assert_problem(refused, 422, "alias_refused")
+    assert f"Kept are: {run_id}@10." in refused.body["detail"]
+    moved = api("POST", path, {"run_id": run_id, "step": 10}, none_yet)
+    assert (moved.status, moved.body["model_version"], moved.body["model"]["model_id"]) == (200, 1, "ft:10")
+    again = api("POST", path.replace("champion", "steady"), {"run_id": run_id, "step": 10}, none_yet)
+    assert again.body["model_version"] == 1
+    for wrong in ({}, {"model_version": 1, "run_id": run_id, "step": 10}, {"run_id": run_id}, {"step": 10}):
+        assert_problem(api("POST", path, wrong, none_yet), 422, "invalid_body")
+    other = api("POST", "/v1/models/dogs/champion/promote", {"run_id": run_id, "step": 10}, none_yet)
+    assert_problem(other, 422, "run_of_another_dataset")
+    assert_problem(api("POST", path, {"run_id": "run_x", "step": 1}, none_yet), 404, "run_unknown")

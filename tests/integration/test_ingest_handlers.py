@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import boto3
@@ -144,6 +145,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             "EXAMPLES_TABLE": "examples",
             "RUNS_TABLE": "runs",
             **{f"{name.upper().replace('-', '_')}_QUEUE_URL": url for name, url in urls.items()},
+            "READ_OBJECT_TAGS": "true",
             "REENQUEUE_AFTER_SECONDS": "120",
             "SETTLE_DEADLINE_SECONDS": "3600",
             "POLL_MIN_SECONDS": "30",
@@ -170,6 +172,7 @@ def test_a_photo_and_a_csv_dropped_become_a_row_in_a_segment(stack: Stack) -> No
     assert stack.table.summary("pets") == {
         "dataset": "pets",
         "uploads": {"accepted": 2, "fixed": 0, "rejected": 0},
+        "inline": {"accepted": 0, "fixed": 0, "rejected": 0},
         "reasons": {},
         "examples": {"ready": 1, "waiting": 0, "held": 0, "deleted": 0},
         "unlabelled": 0,
@@ -221,6 +224,45 @@ def test_an_images_own_metadata_go_through_the_reader_and_become_its_annotation(
     stack.append()
     (row,) = stack.rows()
     assert row.sources == ("pets/a.jpg",)
+
+
+def test_an_images_tags_go_through_the_reader_too(stack: Stack) -> None:
+    tags = {
+        "TagSet": [{"Key": "class", "Value": "cat"}, {"Key": "split", "Value": "test"}, {"Key": "team", "Value": "x"}]
+    }
+    item = stack.drop("pets/a.jpg", b"photo")["detail"]["object"]
+    stack.s3.put_object_tagging(Bucket="uploads", Key="pets/a.jpg", VersionId=item["version-id"], Tagging=tags)
+    fact = put_image(annotated=True).to_json()
+    fact |= {"key": "pets/a.jpg", "version_id": item["version-id"], "sequencer": padded(item["sequencer"])}
+    stack.append(fact)
+    records = stack.waiting("annotations")
+    assert stack.call("read_annotations", {"Records": records}) == {"batchItemFailures": []}
+    stack.append()
+    (row,) = stack.rows()
+    assert row.annotation
+    assert (row.annotation.turns[-1].parts[0].text, row.annotation.split) == ("cat", "test")
+    assert row.annotation.fields == {}
+
+
+def test_a_picture_inside_a_row_is_stored_among_the_artifacts_and_the_gate_asked_to_look_at_it(stack: Stack) -> None:
+    row = {
+        "messages": [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAEC"}}]},
+            {"role": "assistant", "content": "cat"},
+        ]
+    }
+    stack.read(stack.drop("pets/chat.jsonl", json.dumps(row).encode()))
+    digest = sha256(b"\0\1\2").hexdigest()
+    assert stack.s3.get_object(Bucket="artifacts", Key=f"inline/{digest}")["Body"].read() == b"\0\1\2"
+    assert [json.loads(message["body"])["detail"]["object"] for message in stack.waiting("images")] == [
+        {"key": f"pets/inline/{digest}"}
+    ]
+    uploads = stack.s3.list_objects_v2(Bucket="uploads")["Contents"]
+    assert [upload["Key"] for upload in uploads] == ["pets/chat.jsonl"]  # what starts functions is people's alone
+    fact = put_image().to_json() | {"key": f"pets/inline/{digest}", "version_id": digest, "sequencer": ""}
+    stack.append(fact)
+    (shown,) = stack.rows()[0].images
+    assert (shown.upload, shown.version_id) == (f"pets/inline/{digest}", digest)
 
 
 def test_an_annotation_on_the_image_facts_queue_comes_again_until_it_is_a_dead_letter(stack: Stack) -> None:

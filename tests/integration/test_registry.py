@@ -16,7 +16,7 @@ from tests.fakes.models import FakeModels
 from pixtune.aws.models_table import ModelsTable
 from pixtune.errors import AliasConflict, AliasRefused, UnknownModel
 from pixtune.registry.aliases import promote, roll_back
-from pixtune.registry.models import AliasMove, ModelVersion
+from pixtune.registry.models import AliasMove, ModelVersion, Retiring
 from pixtune.registry.ports import Models
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
 
 
 @pytest.fixture(params=["fake", "table"])
-def models(request: pytest.FixtureRequest, client: DynamoDBClient) -> Models:
+def models(request: pytest.FixtureRequest, client: DynamoDBClient) -> FakeModels | ModelsTable:
     return FakeModels() if request.param == "fake" else ModelsTable(client, "models")
 
 
@@ -73,14 +73,16 @@ def back(models: Models, expected: int | None = None) -> AliasMove:
     return roll_back(models, "lanes", "champion", expected=expected, by="test", at=AT)
 
 
-def test_models_are_numbered_within_their_dataset_and_a_run_has_one(models: Models) -> None:
+def test_models_are_numbered_within_their_dataset_and_a_checkpoint_has_one(models: Models) -> None:
     first, second = models.register(model("run_1")), models.register(model("run_2"))
     other = models.register(model("run_3", dataset="cards"))
     assert (first.number, second.number, other.number) == (1, 2, 1)
-    assert models.register(model("run_1", step=42)) == first
-    assert models.models("lanes") == [first, second]
+    assert models.register(model("run_1")) == first
+    third = models.register(model("run_1", step=42))
+    assert (third.number, models.register(model("run_1", step=42))) == (3, third)
+    assert models.models("lanes") == [first, second, third]
     assert models.model("lanes", 2) == second
-    assert models.model("lanes", 3) is None
+    assert models.model("lanes", 4) is None
 
 
 def test_a_promotion_names_the_model_and_remembers_the_one_before(models: Models) -> None:
@@ -200,3 +202,20 @@ def test_of_fifty_promoters_at_once_one_wins_each_version_and_the_history_has_no
     assert versions == [move.alias_version for move in history] == list(range(1, 13))
     assert [move.previous for move in history] == [None, *(move.model_version for move in history[:-1])]
     assert table.alias("lanes", "challenger") == history[-1]
+
+
+def test_every_name_of_every_dataset_is_found_and_a_warning_is_kept_once(models: FakeModels | ModelsTable) -> None:
+    for dataset in ("lanes", "cards"):
+        models.register(model("run_1", dataset=dataset))
+        promote(models, dataset, "champion", 1, expected=0, by="test", reason="", at=AT)
+    lanes = promote(models, "lanes", "steady", 1, expected=0, by="test", reason="", at=AT)
+    assert {(move.dataset, move.alias) for move in models.every_alias()} == {
+        ("lanes", "champion"),
+        ("lanes", "steady"),
+        ("cards", "champion"),
+    }
+    warning = Retiring("lanes", lanes.alias, 1, 1, "openai", "gpt-4o", "2027-01-14", 30, ("local/tiny",))
+    assert models.warn(warning)
+    assert not models.warn(replace(warning, days_left=29))
+    assert models.warn(replace(warning, retires_on="2027-01-13"))
+    assert [move.alias for move in models.aliases("lanes")] == ["champion", "steady"]

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import random
+from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -28,6 +30,7 @@ from pixtune.examples.items import ExampleItem, State
 from pixtune.examples.overview import all_examples
 from pixtune.examples.rows import Row
 from pixtune.images.recipe import Recipe
+from pixtune.keys import inline_hash, inline_key, inline_object
 from pixtune.verdicts import Code, accepted, rejected
 
 DATASET = "ds"
@@ -37,6 +40,7 @@ FAULT = 0.02  # chance that an IO step kills its worker or fails
 # Looking at the bucket cannot tell a lifecycle rule's delete marker from a person's: the events that do are not lost,
 # and the key that a rule archives is not undeleted at the same moment.
 _ARCHIVED = "c.jpg"
+_GOOD, _BROKEN = (f"data:;base64,{b64encode(body).decode()}" for body in (b'{"image": 7}', b'{"image": null}'))
 LOST = 0.03  # chance that an event never arrives, in histories that a sweep ends
 
 
@@ -69,6 +73,7 @@ class World:
     table_type: Callable[..., MemoryExamples] = MemoryExamples
     pair: Mapping[str, float] | None = None
     folder: str = ""  # of the dataset in which everything lies; with a name it is a class
+    inside: bool = False  # files hold pictures of their own
     queues: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     needs_sweep: bool = False
     messages: int = 0
@@ -92,7 +97,7 @@ class World:
         self.join = self.appender(
             self.table, self.artifacts, self.images, self.annotations, self.annotation_facts, self.uploads.bucket
         )
-        self.read_annotations = ReadAnnotations(self.uploads, self.annotation_facts)
+        self.read_annotations = ReadAnnotations(self.uploads, self.annotation_facts, self.artifacts, self.images)
         # With a sweep at its end a history may lose events and delete versions for good.
         self.rough = self.random.random() < 0.4
         self.to_do = self.random.randint(2, 6)
@@ -183,16 +188,23 @@ class World:
         change, version_id = event.change, event.version_id
         if change is Change.RECONCILE:
             current = self.uploads.current_of(event.key)
-            version_id = current.version_id if current else ""
-            change = Change.PUT if current and not current.deleted else Change.DELETED
+            version_id = current.version_id if current else inline_hash(event.key) or ""
+            found = not current.deleted if current else bool(version_id)
+            change = Change.PUT if found else Change.DELETED
         fact = ImageFact(DATASET, event.key, change, version_id, event.sequencer, event.expected)
         if change is Change.PUT:
-            upload = self.uploads.read(event.key, version_id)
-            if upload is None:
+            if inline_hash(event.key) == version_id:
+                body_found = self.artifacts.objects.get(inline_object(version_id))
+                assert body_found is not None, "the gate was asked before the picture was stored"
+                metadata = False
+            else:
+                upload = self.uploads.read(event.key, version_id)
+                body_found, metadata = (upload.body, bool(upload.metadata)) if upload else (None, False)
+            if body_found is None:
                 fact = ImageFact(DATASET, event.key, Change.RECHECK)
             else:
                 recipe = Recipe.from_json(event.recipe) if event.recipe else Recipe.default()
-                number = json.loads(upload.body)["image"]
+                number = json.loads(body_found)["image"]
                 image = None if number is None else picture(number, recipe.id)
                 fact = ImageFact(
                     DATASET,
@@ -203,8 +215,8 @@ class World:
                     event.expected,
                     accepted() if image else rejected(Code.CORRUPT, "broken", "upload it again"),
                     image,
-                    len(upload.body),
-                    bool(upload.metadata),
+                    len(body_found),
+                    metadata,
                 )
         self.image_facts.send([fact.to_json()])
 
@@ -264,6 +276,9 @@ class World:
             )
             if self.random.random() < share
         ]
+        for row in rows:
+            if self.inside and self.random.random() < 0.5:
+                row["file_name"] = self.random.choice((_GOOD, _BROKEN))
         return key, "\n".join(map(json.dumps, rows)), {}
 
     def a_sidecar(self) -> tuple[str, str, dict[str, str]]:
@@ -317,11 +332,18 @@ class World:
         live = {key: version for key in self.uploads.versions if (version := self.uploads.latest(key))}
         live = {key: version for key, version in live.items() if not version.deleted} | self.archived
         said: dict[tuple[str, str], set[str]] = defaultdict(set)
+        inside: dict[str, Version] = {}
         for key, version in live.items():
             body = (version.body or b"").decode()
             if key.endswith(".jsonl"):
                 for row in map(json.loads, body.splitlines()):
-                    said[f"{self.root}/{row['file_name']}", row["question"]].add(row["answer"])
+                    image = f"{self.root}/{row['file_name']}"
+                    if row["file_name"] in (_GOOD, _BROKEN):
+                        picture_bytes = b64decode(row["file_name"].partition(",")[2])
+                        digest = sha256(picture_bytes).hexdigest()
+                        image = inline_key(DATASET, digest)
+                        inside[image] = Version(image, digest, picture_bytes, NOW)
+                    said[image, row["question"]].add(row["answer"])
             elif key.endswith(".json"):
                 meant = [f"{self.root}/a.{suffix}" for suffix in ("jpg", "png") if f"{self.root}/a.{suffix}" in live]
                 if len(meant) == 1:
@@ -332,12 +354,13 @@ class World:
             is_image = key.endswith((".jpg", ".png")) and json.loads(version.body or b"")["image"] is not None
             if self.folder and is_image and (key, "") not in said:
                 said[key, ""] = {self.folder}  # nothing else speaks for it under the same question
+        live |= inside
         found: dict[str, tuple[State, str, tuple[str, str]]] = {}
         for (key, question), answers in said.items():
-            image = live.get(key)
-            usable = image is not None and json.loads(image.body or b"{}")["image"] is not None
+            shown = live.get(key)
+            usable = shown is not None and json.loads(shown.body or b"{}")["image"] is not None
             state = State.HELD if len(answers) > 1 else State.READY if usable else State.WAITING
-            version_id = image.version_id if image else ""
+            version_id = shown.version_id if shown else ""
             found[example_id(DATASET, [key], question)] = (state, sorted(answers)[0], (key, version_id))
         return found
 
@@ -346,7 +369,7 @@ class World:
         problems: list[str] = []
         log: dict[str, Row] = {}
         lines: dict[tuple[str, int], str] = {}
-        for body in self.artifacts.objects.values():
+        for body in [body for key, body in self.artifacts.objects.items() if key.startswith("rows/")]:
             for line in body.decode().splitlines(keepends=True):
                 row = Row.from_json(json.loads(line))
                 if lines.setdefault((row.example_id, row.revision), line) != line:
@@ -396,13 +419,14 @@ def run(
     *,
     pair: Mapping[str, float] | None = None,
     folder: str = "",
+    inside: bool = False,
 ) -> list[str]:
     """One run; what is wrong at its end, and before the sweep where nothing needs one.
 
     pair: the smallest history instead, one image and one file about it, with these chances of trouble by IO step.
-    folder: that everything lies in, and that is the class of images nobody labelled.
+    folder: that everything lies in, and that is the class of images nobody labelled. inside: files hold pictures too.
     """
-    world = World(seed, appender, table, pair, folder)
+    world = World(seed, appender, table, pair, folder, inside)
     world.drain()
     problems = [] if world.needs_sweep else world.violations()
     if not problems:

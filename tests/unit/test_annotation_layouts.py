@@ -10,6 +10,7 @@ import pytest
 from pixtune.annotations.layouts import read_file
 from pixtune.annotations.reading import FoundRow, Reading
 from pixtune.datasets.version import DatasetSettings
+from pixtune.evaluation.retention import RetentionPolicy
 from pixtune.verdicts import Code
 
 
@@ -124,7 +125,7 @@ def test_a_rows_own_split_wins_over_its_folder() -> None:
         ({"file_name": "C:\\a.jpg", "text": "x"}, "C: address"),
         ({"file_name": "b\\a.jpg", "text": "x"}, "backslash"),
         ({"file_name": "https://example.com/a.jpg", "text": "x"}, "https: address"),
-        ({"file_name": "data:image/png;base64,AAAA", "text": "x"}, "data: address"),
+        ({"file_name": "data:image/png,AAAA", "text": "x"}, "data: URL without"),
         ({"file_name": "s3://other/pets/a.jpg", "text": "x"}, "s3: address"),
         ({"file_name": "s3://uploads/birds/a.jpg", "text": "x"}, "another dataset"),
         ({"file_name": "folder/", "text": "x"}, "names no file"),
@@ -202,7 +203,6 @@ def test_all_problems_of_a_file_are_listed_at_once_with_their_lines() -> None:
         ("a.xml", b"<html/>", Code.UNKNOWN_LAYOUT, "root is <html>"),
         ("a.xml", b"<annotation>", Code.BAD_SYNTAX, "no element found: line 1"),
         ("a.parquet", b"PAR1", Code.PARQUET, "Parquet"),
-        ("a.tar", b"x", Code.UNSUPPORTED_ANNOTATION, "WebDataset"),
         ("a.yaml", b"names: [a]", Code.UNKNOWN_LAYOUT, "another name"),
         ("data.yaml", b"train: images", Code.BAD_SYNTAX, "does not name every class"),
         ("data.yaml", b"a: &a [x]\nnames: [*a, *a]", Code.BAD_SYNTAX, "does not name every class"),
@@ -337,6 +337,18 @@ def test_a_compliance_policy_is_read_and_every_setting_of_it_has_a_place_in_the_
     assert again.refusal is None
     assert DatasetSettings.from_json(again.settings or {}) == settings
     assert DatasetSettings.from_json(read("dataset.toml", "[compliance]").settings or {}) == DatasetSettings()
+
+
+def test_a_policy_for_checkpoints_is_read_and_every_setting_of_it_has_a_place_in_the_file() -> None:
+    text = "[checkpoints]\nkeep_least = 2\nmin_gain = 0.05\n"
+    settings = DatasetSettings.from_json(read("dataset.toml", text).settings or {})
+    assert settings.checkpoints == RetentionPolicy(2, 5, 0.05)
+    whole = "\n".join(f"{name} = {value}" for name, value in settings.checkpoints.to_json().items())
+    again = read("dataset.toml", f"[checkpoints]\n{whole}\n")
+    assert DatasetSettings.from_json(again.settings or {}) == settings
+    refused = read("dataset.toml", "[checkpoints]\nkeep_least = 4\nkeep_most = 3\n").refusal
+    assert refused is not None
+    assert "keep_least is 4, more than keep_most" in refused.detail
 
 
 @pytest.mark.parametrize(

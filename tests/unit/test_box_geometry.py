@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from pixtune.annotations.layouts import read_file
-from pixtune.datasets.tasks import TEMPLATES, in_words
+from pixtune.datasets.tasks import TEMPLATES, boxes_cut_off, in_words
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.annotation import Box, Boxes
 from pixtune.examples.facts import ImageData
-from pixtune.examples.geometry import Edges, misfits, moved, sent, turned, upright
+from pixtune.examples.geometry import Edges, cut_off, misfits, moved, sent, turned, upright
 from pixtune.examples.rows import Row, RowImage
 from pixtune.images.convert import convert
 from pixtune.images.recipe import Recipe
@@ -123,6 +124,81 @@ def test_the_shipped_conversion_moves_pixels_to_where_the_boxes_go(orientation: 
     found = seen.getbbox()
     assert found is not None
     assert (box.left, box.top, box.right, box.bottom) == pytest.approx(found, abs=1)
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    """Any order of turning, cropping and resizing; a crop, or the turning, may be left out."""
+    shares = st.floats(0.3, 1)
+    crop = {"name": "crop", "share_x": draw(shares), "share_y": draw(shares)}
+    crop |= {"at_x": draw(st.floats(0, 1)), "at_y": draw(st.floats(0, 1))}
+    resize = {"name": "resize", "long_side": draw(st.integers(64, 400)), "short_side": 300}
+    steps = [step for step, kept in (("orient", draw(st.booleans())), (crop, draw(st.booleans()))) if kept]
+    return Recipe.of(["flatten", *draw(st.permutations([*steps, resize])), "encode"])
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.tuples(st.integers(80, 300), st.integers(80, 300)),
+    st.tuples(*[st.floats(0, 1)] * 4),
+    ORIENTATIONS,
+    recipes(),
+)
+def test_a_box_is_where_its_pixels_are_after_any_turn_crop_and_resize(
+    size: tuple[int, int], shares: tuple[float, float, float, float], orientation: int, recipe: Recipe
+) -> None:
+    (wide, high), (x, y, w, h) = size, shares
+    width, height = 30 + round(w * (wide - 30)), 30 + round(h * (high - 30))
+    left, top = round(x * (wide - width)), round(y * (high - height))
+    photo = Image.new("RGB", size, "black")
+    ImageDraw.Draw(photo).rectangle((left, top, left + width - 1, top + height - 1), fill="white")
+    exif = Image.Exif()
+    exif[274] = orientation
+    body = BytesIO()
+    photo.save(body, "PNG", exif=exif)
+    picture = convert(body.getvalue(), recipe)
+    assert picture.image is not None
+    assert ImageData.from_json(json.loads(json.dumps(picture.image.to_json()))) == picture.image
+    edges = (left, top, left + width, top + height)
+    boxes = Boxes((Box("x", *edges),), size=size)
+    seen = Image.open(BytesIO(picture.content)).convert("L").point(lambda value: 255 if value > 127 else 0).getbbox()
+    for box in sent(boxes, picture.image):
+        found = (box.left, box.top, box.right, box.bottom)
+        assert 0 <= box.left < box.right <= picture.image.width
+        assert 0 <= box.top < box.bottom <= picture.image.height
+        if seen is not None or min(box.right - box.left, box.bottom - box.top) > 1:
+            assert found == pytest.approx(seen, abs=1)
+    if cut_off(boxes, picture.image) and seen is not None:  # less than a pixel may still be seen as one
+        assert min(seen[2] - seen[0], seen[3] - seen[1]) == 1
+    assert len(sent(boxes, picture.image)) + len(cut_off(boxes, picture.image)) == 1
+    # The same box as a tool writes it that shows pictures upright, in shares:
+    upright_edges, (across, down) = turned(edges, size, orientation), upright(size, orientation)
+    lying = [edge / side for edge, side in zip(upright_edges, (across, down) * 2, strict=True)]
+    assert moved(Boxes((Box("x", *lying),), shares=True), picture.image)[0] == pytest.approx(
+        moved(boxes, picture.image)[0], abs=1e-6
+    )
+
+
+def test_what_a_crop_cuts_off_a_box_is_cut_off_and_a_box_it_leaves_nothing_of_is_left_out() -> None:
+    half = replace(image(400, 300, sent_as=(200, 300)), shown=(0.5, 0.0, 1.0, 1.0))
+    names = ("left", "across", "sliver", "tiny", "right")
+    edges = ((0, 0, 150, 9), (150, 10, 250, 20), (150, 30, 200.7, 40), (300, 50, 300.2, 50.2), (210, 60, 390, 300))
+    boxes = Boxes(tuple(Box(name, *found) for name, found in zip(names, edges, strict=True)))
+    assert [(box.label, box.left, box.top, box.right, box.bottom) for box in sent(boxes, half)] == [
+        ("across", 0, 10, 50, 20),
+        ("tiny", 100, 50, 101, 51),
+        ("right", 10, 60, 190, 300),
+    ]
+    assert [box.label for box in cut_off(boxes, half)] == ["left", "sliver"]
+    row = row_with(*boxes.boxes)
+    row = replace(row, images=(replace(row.images[0], image=half),))
+    assert list(misfits(row.annotation, [half])) == []  # type: ignore[arg-type]  # row_with annotates
+    assert boxes_cut_off([row, row_with(Box("whole", 1, 1, 9, 9))]) == [
+        {
+            "code": "boxes_cut_off",
+            "detail": "2 boxes in 1 examples lie outside what crop keeps of their picture, and were left out: x.",
+        }
+    ]
 
 
 def test_boxes_that_cannot_be_of_this_picture_are_said_so() -> None:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.fakes.examples import MemoryQueue, MemoryUploads
+from tests.fakes.examples import MemoryArtifacts, MemoryQueue, MemoryUploads
 from tests.fakes.facts import DATASET, NOW, Table, closing, deleted_image, put_image, row_fact, source
 
 from pixtune.annotations.read import ReadAnnotations
@@ -182,7 +182,7 @@ class Dropped(Table):
     def __init__(self) -> None:
         super().__init__()
         self.uploads, self.queue = MemoryUploads(), MemoryQueue()
-        self.reader = ReadAnnotations(self.uploads, self.queue)
+        self.reader = ReadAnnotations(self.uploads, self.queue, MemoryArtifacts(), MemoryQueue())
         self.count = 0
 
     def drop(self, name: str, body: str | None = None) -> None:

@@ -18,7 +18,7 @@ from pixtune.events.cloud_events import CloudEvent
 from pixtune.examples.annotation import Annotation, Part, Turn
 from pixtune.examples.facts import ImageData
 from pixtune.examples.items import ExampleItem, Slot, State, UploadItem
-from pixtune.registry.models import AliasMove
+from pixtune.registry.models import AliasMove, Retiring
 from pixtune.training.run import Checkpoint, Failure, Run, RunStatus, TrainingSettings
 from pixtune.verdicts import Code, Note, Outcome, Verdict, accepted, rejected
 
@@ -78,6 +78,10 @@ CASES: dict[str, dict[str, Any]] = {
         Checkpoint("run_1", 10, "ft:1", {"train_loss": 0.5}), "CHECKPOINT#00000010"
     ),
     "pixtune.model.promoted.v1": item(MOVE, "HISTORY#champion#000002"),
+    "pixtune.model.retiring.v1": item(
+        Retiring("cats", "champion", 7, 3, "openai", "gpt-4o", "2027-01-14", 29, ("local/local-vision-1",)),
+        "RETIRING#champion#000007#2027-01-14",
+    ),
     "pixtune.model.rolled_back.v1": item(replace(MOVE, returns_to=1), "HISTORY#champion#000002"),
 }
 OF_OTHERS = {"pixtune.training.requested"}

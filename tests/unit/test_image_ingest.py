@@ -29,6 +29,7 @@ PHOTO = drawn.jpeg(drawn.photo(320, 240))
 class StoredPhoto:
     body: bytes
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tagged: bool = False
 
 
 @dataclass(frozen=True)

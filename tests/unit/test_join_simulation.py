@@ -29,6 +29,12 @@ def test_no_interleaving_loses_or_keeps_the_label_of_a_class_folder(first: int) 
     assert problems == []
 
 
+@pytest.mark.parametrize("first", range(0, INTERLEAVINGS // 8, SIZE))
+def test_no_interleaving_loses_a_picture_that_stands_inside_a_file(first: int) -> None:
+    problems = [problem for seed in range(first, first + SIZE) for problem in run(seed, inside=True)]
+    assert problems == []
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_leaving_a_rule_out_is_found(rule: str) -> None:
     without: Without = RULES[rule]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.fakes.examples import MemoryQueue, MemoryUploads
+from tests.fakes.examples import MemoryArtifacts, MemoryQueue, MemoryUploads
+from tests.fakes.facts import Table, put_image
 
 from pixtune.annotations.read import ReadAnnotations
 from pixtune.events.s3 import Change, Generation, metadata_message, padded, reconcile_message
 from pixtune.examples.facts import AnnotationFact, Fact, SourceFact, read_facts
+from pixtune.examples.overview import summary, upload
 from pixtune.verdicts import Code, Outcome
 
 
@@ -18,7 +21,8 @@ class Reader:
     def __init__(self) -> None:
         self.uploads = MemoryUploads()
         self.queue = MemoryQueue()
-        self.read = ReadAnnotations(self.uploads, self.queue)
+        self.artifacts, self.images = MemoryArtifacts(), MemoryQueue()
+        self.read = ReadAnnotations(self.uploads, self.queue, self.artifacts, self.images)
 
     def drop(self, key: str, body: str | None, **metadata: str) -> dict[str, Any]:
         """Upload (or, with None, delete), and the event S3 sends for it."""
@@ -166,6 +170,75 @@ def test_metadata_without_an_answer_describe_no_example_and_say_so(reader: Reade
     assert fact.rows == 0
     assert fact.verdict
     assert fact.verdict.warnings[0].code is Code.FIELD_IGNORED
+
+
+# ------------------------------------------------------------------------------ tags
+
+
+def tagged(reader: Reader, tags: dict[str, str], **metadata: str) -> list[Fact]:
+    """What the reader says of a picture with these tags and metadata; its version is `v1`."""
+    if not reader.uploads.versions:
+        reader.drop("pets/a.jpg", "", **metadata)
+        reader.read = replace(reader.read, reads_tags=True)
+    reader.uploads.versions["pets/a.jpg"][0].tags.clear()
+    reader.uploads.versions["pets/a.jpg"][0].tags.update(tags)
+    return reader.facts(metadata_message("uploads", "pets/a.jpg", "v1", padded("01"), None))
+
+
+def answers(facts: list[Fact]) -> list[str | None]:
+    return [said.turns[-1].parts[0].text for row in rows(facts) for said in row.annotations]
+
+
+def test_tags_state_class_split_and_license_and_nothing_else(reader: Reader) -> None:
+    facts = tagged(reader, {"class": "cat", "split": "val", "license": "CC0", "team": "x", "pixtune-label": "dog"})
+    assert answers(facts) == ["cat"]
+    ((said,),) = (row.annotations for row in rows(facts))
+    assert (said.split, said.fields) == ("validation", {"license": "CC0"})
+    verdict = closing(facts).verdict
+    assert verdict
+    assert verdict.detail == "Read as object metadata and tags: 1 rows."
+
+
+def test_tags_fill_what_the_metadata_leave_out(reader: Reader) -> None:
+    facts = tagged(
+        reader, {"class": "cat", "split": "test"}, **{"pixtune-answer": "a grey cat", "pixtune-prompt": "?"}
+    )
+    ((said,),) = (row.annotations for row in rows(facts))
+    assert (answers(facts), said.question(), said.split) == (["a grey cat"], "?", "test")
+    assert said.fields == {"label": "cat"}
+
+
+def test_tags_that_contradict_the_metadata_are_shown_beside_them(reader: Reader) -> None:
+    facts = tagged(reader, {"class": "dog"}, **{"pixtune-label": "cat"})
+    assert answers(facts) == ["cat", "dog"]
+    verdict = closing(facts).verdict
+    assert verdict
+    assert [note.code for note in verdict.warnings] == [Code.CONFLICT]
+
+
+@pytest.mark.parametrize("tags", [{"team": "x"}, {"license": "CC0"}, {"class": "cat", "split": "nowhere"}])
+def test_tags_that_say_nothing_take_back_what_they_said_before(reader: Reader, tags: dict[str, str]) -> None:
+    before, after = tagged(reader, {"class": "cat"}), tagged(reader, tags)
+    assert answers(before) == ["cat"]
+    assert (answers(after), closing(after).rows) == ([], 1)
+    assert [row.example_id for row in rows(after)] == [row.example_id for row in rows(before)]
+
+
+def test_tags_are_not_even_asked_for_where_the_deployment_does_not_read_them(reader: Reader) -> None:
+    reader.drop("pets/a.jpg", "", **{"pixtune-label": "cat"})
+    reader.uploads.step = lambda step: pytest.fail(step) if step == "get tags" else None
+    facts = reader.facts(metadata_message("uploads", "pets/a.jpg", "v1", padded("01"), None))
+    assert answers(facts) == ["cat"]
+
+
+def test_an_image_whose_tags_say_nothing_is_unlabelled_and_no_example(reader: Reader) -> None:
+    table = Table()
+    table.each(put_image("a.jpg", annotated=True), *tagged(reader, {"team": "x"}))
+    shown = summary(table.table, "pets")
+    assert (shown["unlabelled"], sum(shown["examples"].values())) == (1, 0)
+    story = upload(table.table, "pets", "pets/a.jpg")
+    assert story
+    assert story["examples"] == []
 
 
 @pytest.mark.parametrize(

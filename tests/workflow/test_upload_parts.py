@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,8 @@ import pytest
 from tests.fakes.part_uploads import PartUploads
 from tests.fakes.runs import FakeRuns
 from tests.fakes.versions import JPEG, KeptArtifacts, row, store_version
-from tests.workflow.stage import Function, Json, Raised, Stage, training_machine
+from tests.workflow.stage import Json, Raised
+from tests.workflow.test_training_paths import Training
 
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import PixtuneError, ProviderRefused, ProviderUnavailable
@@ -20,39 +20,23 @@ from pixtune.providers.limits import spec_for
 from pixtune.training.files import upload_files, upload_part
 from pixtune.training.run import Run, TrainingSettings
 
-MACHINE = training_machine()
-POLLING = {"poll_min_seconds": 1, "poll_max_seconds": 1}
 SPEC = replace(spec_for("local", "local-vision-1"), part_bytes=1000)
 
 
-class Upload(Stage):
+class Upload(Training):
     """A run whose version is uploaded for real and which joins another at its launch, to end there."""
 
-    def __init__(self, rows: int, **replaced: Function) -> None:
+    def __init__(self, rows: int) -> None:
         self.artifacts, self.runs, self.provider = KeptArtifacts(), FakeRuns(), PartUploads()
         self.rows = [row(f"e{number:04d}", str(number)) for number in range(rows)]
         manifest = store_version(self.artifacts, {"train": self.rows}, settings=DatasetSettings())
         run = Run("run_1", "lanes", TrainingSettings("local", "local-vision-1"), 0.0, "api", "k")
         self.runs.records["run_1"] = replace(run, manifest_key=manifest.key)
-        usual: Mapping[str, Function] = {
-            "SettleUploads": lambda _: {
-                "settled": True,
-                "wait_seconds": 0,
-                "poll_min_seconds": 1,
-                "poll_max_seconds": 1,
-            },
-            "PublishDataset": lambda _: {},
-            "CheckReadiness": lambda _: {"ready": True},
-            "UploadFiles": self._upload_files,
-            "UploadPart": self._upload_part,
-            "LaunchTraining": lambda _: {"outcome": "joined", "wait_seconds": 0},
-            "RecordFailure": lambda payload: {
-                "code": payload["failure"]["Error"],
-                "cause": payload["failure"]["Cause"],
-                "fix": "",
-            },
-        }
-        super().__init__(MACHINE, {**usual, **replaced})
+        super().__init__(
+            UploadFiles=self._upload_files,
+            UploadPart=self._upload_part,
+            LaunchTraining=lambda _: {"outcome": "joined", "wait_seconds": 0},
+        )
 
     def _upload_files(self, _: Json) -> Json:
         return told(

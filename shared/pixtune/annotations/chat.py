@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -61,9 +61,9 @@ def _as_image_url(part: Any) -> Any:
 
 
 def row_of(
-    values: Mapping[str, Any], annotation_key: str, bucket: str, where: str, *, image: str | None = None
+    values: Mapping[str, Any], annotation_key: str, bucket: str, where: str, *, shown: Sequence[str] = ()
 ) -> FoundRow:
-    """The row of a chat. image: the one it is about when it names none (a sidecar's). Raises BadRow."""
+    """The row of a chat. shown: the images it is about when it names none (a sidecar's). Raises BadRow."""
     try:
         chat = _Chat.model_validate({"messages": values["messages"]})
     except ValidationError as error:
@@ -94,9 +94,9 @@ def row_of(
             "Begin with a user's and end with an assistant's.",
             Code.ROLE_NOT_ALLOWED,
         )
-    if not images and image is not None:
-        images.append(image)
-        turns[0] = Turn("user", (Part(image=0), *turns[0].parts))
+    if not images and shown:
+        images += shown
+        turns[0] = Turn("user", (*(Part(image=number) for number in range(len(images))), *turns[0].parts))
     rest = {name: value for name, value in values.items() if name != "messages" and value is not None}
     return described(tuple(turns), "\n".join(system) or None, rest, images, annotation_key, where)
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pixtune.annotations.reading import Reading
+from pixtune.compliance import own_checks as own_checks  # registers them
+from pixtune.compliance.own import OWN_CHECKS
 from pixtune.images.recipe import Recipe
 from pixtune.images.steps import Parameter
 from pixtune.keys import SETTINGS_FILE
@@ -32,6 +42,29 @@ class _Compliance(BaseModel):
     required_fields: list[_Name] = Field(["license", "source"], max_length=20)
     allowed_licences: list[_Name] = Field([], max_length=100)
     national_ids: list[Literal["es", "fr", "us"]] = []
+    own: dict[str, _Level] = {}
+
+    @field_validator("own")
+    @classmethod
+    def _are_registered(cls, own: dict[str, _Level]) -> dict[str, _Level]:
+        if unknown := sorted(own.keys() - OWN_CHECKS.keys()):
+            raise ValueError(f"no such checks: {', '.join(unknown)}; registered are {', '.join(sorted(OWN_CHECKS))}")
+        return own
+
+
+class _Checkpoints(BaseModel):
+    """The names of evaluation.retention.RetentionPolicy; a test holds the two together."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    keep_least: int = Field(3, ge=1, le=5)
+    keep_most: int = Field(5, ge=1, le=5)
+    min_gain: float = Field(0.01, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Checkpoints:
+        if self.keep_least > self.keep_most:
+            raise ValueError(f"keep_least is {self.keep_least}, more than keep_most, which is {self.keep_most}")
+        return self
 
 
 class _Settings(BaseModel):
@@ -49,6 +82,7 @@ class _Settings(BaseModel):
     classes: list[str] = Field([], max_length=10_000)
     class_folders: bool = True
     compliance: _Compliance = _Compliance()
+    checkpoints: _Checkpoints = _Checkpoints()
     reject: list[_Warning] = []
     steps: list[str | dict[str, int | float | str | bool]] | None = None
 

@@ -1,18 +1,22 @@
-"""An annotation file's key and bytes in, what it says out: finds out by content which layout it has. No IO."""
+"""An annotation file's key and bytes in, what it says out: finds out by content which layout it has.
+
+No IO, but for pictures inside the file, whose bytes are handed to whoever keeps them.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from typing import Any
 
-from pixtune.annotations import chat, coco, dataset_toml, fields, label_studio, objects, sharegpt, voc, yolo
+from pixtune.annotations import chat, coco, dataset_toml, fields, inline, label_studio, objects, sharegpt, voc, yolo
+from pixtune.annotations.json_text import object_of, parsed
 from pixtune.annotations.paths import key_of
 from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, refused, row_notes
-from pixtune.keys import SETTINGS_FILE, has_image_suffix, stem_of
+from pixtune.keys import SETTINGS_FILE, has_image_suffix, inline_key, stem_of
 from pixtune.verdicts import Code, Note
 
 IMAGE_FOLDER = "image folder metadata"
@@ -22,20 +26,24 @@ _READ = (
     "metadata.csv or .jsonl with file_name, chat rows with messages, conversations, COCO, YOLO, Pascal VOC, "
     "a Label Studio export, or a sidecar beside each image"
 )
-_BARE_KEY = re.compile(r"""[{,]\s*(?:([A-Za-z_]\w*)|'([^']*)')\s*:""")
+_USE = f"Use {_READ}."
 _READ_LISTS = ("messages", "conversations", "images", "data", "annotations", "predictions", "drafts", "meta")
+_Outside = Callable[[Any], Any]  # a row in, the same row out with the pictures inside it named by key
 _TABLE = "Export it as metadata.csv or metadata.jsonl, with a column file_name."
 
 
-def read_file(key: str, body: bytes, bucket: str) -> Reading:
-    """What the annotation file at `key` says. bucket: the one that `s3://` paths may name."""
+def named_only(dataset: str) -> inline.Keep:
+    """Keeps nothing: answers the key that a picture would go by."""
+    return lambda body: inline_key(dataset, sha256(body).hexdigest())
+
+
+def read_file(key: str, body: bytes, bucket: str, keep: inline.Keep | None = None) -> Reading:
+    """What the annotation file at `key` says. bucket: the one that `s3://` paths may name. keep: takes the pictures
+    that stand inside the file; without it they are named only."""
+    kept = keep or named_only(key.partition("/")[0])
     suffix = "." + key.rsplit(".", 1)[-1].lower()
     if suffix == ".parquet":
         return refused(Code.PARQUET, "It is a Parquet table.", _TABLE)
-    if suffix == ".tar":
-        return refused(
-            Code.UNSUPPORTED_ANNOTATION, "Archives (as WebDataset's) are not read.", "Upload what is in it."
-        )
     if suffix == ".txt" and not body.strip() and yolo.is_label_file(key, ""):
         return yolo.read(key, "")
     if not body.strip():
@@ -56,10 +64,14 @@ def read_file(key: str, body: bytes, bucket: str) -> Reading:
         return refused(Code.UNKNOWN_LAYOUT, "It is YAML of another name.", "Name a list of YOLO's classes data.yaml.")
     if suffix == ".csv":
         return _csv(key, text, bucket)
+
+    def outside(values: Any) -> Any:
+        return inline.taken_out(values, bucket, kept)
+
     if suffix == ".jsonl":
-        return _jsonl(key, text, bucket)
+        return _jsonl(key, text, bucket, outside)
     if suffix == ".json":
-        return _json(key, text, bucket)
+        return _json(key, text, bucket, outside)
     return _txt(key, text)
 
 
@@ -92,19 +104,19 @@ def _csv(key: str, text: str, bucket: str) -> Reading:
     return _rows(lines, lambda row, where: [_folder_row(row, key, bucket, where)], f"{IMAGE_FOLDER} (CSV)")
 
 
-def _jsonl(key: str, text: str, bucket: str) -> Reading:
+def _jsonl(key: str, text: str, bucket: str, outside: _Outside) -> Reading:
     lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    return _objects(key, lines, bucket)
+    return _objects(key, lines, bucket, outside)
 
 
-def _objects(key: str, lines: Iterable[tuple[str, Any]], bucket: str) -> Reading:
+def _objects(key: str, lines: Iterable[tuple[str, Any]], bucket: str, outside: _Outside) -> Reading:
     """Rows that are JSON objects (or the text of one), each of the layout that its keys show."""
     layouts: dict[str, None] = {}
 
     def read(values: Any, where: str) -> list[FoundRow]:
-        layout, rows_of = _layout_of(_object(values))
+        layout, rows_of = _layout_of(object_of(values, _USE))
         layouts[layout] = None
-        return rows_of(values, key, bucket, where)
+        return rows_of(outside(values), key, bucket, where)
 
     reading = _rows(lines, read, "")
     if not layouts and reading.problems:
@@ -126,8 +138,8 @@ def _layout_of(values: Mapping[str, Any]) -> tuple[str, Callable[[Any, str, str,
         layout = objects.LAYOUT if objects.are_the_answer(values) else f"{IMAGE_FOLDER} (JSONL)"
         return layout, lambda row, key, bucket, where: [_folder_row(row, key, bucket, where)]
     if "schemaVersion" in values:
-        raise BadRow("It is Bedrock's conversation format, which is not read here.", f"Use {_READ}.")
-    raise BadRow(f"It has neither messages nor file_name: {_keys(values)}.", f"Use {_READ}.")
+        raise BadRow("It is Bedrock's conversation format, which is not read here.", _USE)
+    raise BadRow(f"It has neither messages nor file_name: {_keys(values)}.", _USE)
 
 
 def _rows(lines: Iterable[tuple[str, Any]], read: Callable[[Any, str], list[FoundRow]], layout: str) -> Reading:
@@ -136,7 +148,7 @@ def _rows(lines: Iterable[tuple[str, Any]], read: Callable[[Any, str], list[Foun
     ignored: dict[str, str] = {}
     for where, line in lines:
         try:
-            values = _parsed(line) if isinstance(line, str) else line
+            values = parsed(line) if isinstance(line, str) else line
             rows += read(values, where)
             said = [objects.FIELD] if objects.are_the_answer(values) else []
             for name in fields.unused(values, [*filter(_is_file_name, values), *_READ_LISTS, *said]):
@@ -182,12 +194,12 @@ def _about(key: str) -> tuple[str, str]:
     return (name, "") if has_image_suffix(name) else ("", name)
 
 
-def _json(key: str, text: str, bucket: str) -> Reading:
+def _json(key: str, text: str, bucket: str, outside: _Outside) -> Reading:
     try:
-        values = _parsed(text)
+        values = parsed(text)
         if isinstance(values, list) and values:
-            return _objects(key, [(f"item {number}", item) for number, item in enumerate(values, 1)], bucket)
-        values = _object(values)
+            return _objects(key, [(f"item {number}", item) for number, item in enumerate(values, 1)], bucket, outside)
+        values = object_of(values, _USE)
     except BadRow as problem:
         several = "Extra data" in problem.detail
         fix = "If it has one object per line, name it .jsonl." if several else problem.fix
@@ -195,18 +207,19 @@ def _json(key: str, text: str, bucket: str) -> Reading:
     if coco.is_coco(values):
         return coco.read(key, values, bucket)
     if "conversations" in values or label_studio.is_task(values):
-        return _objects(key, [("the file", values)], bucket)
+        return _objects(key, [("the file", values)], bucket, outside)
     if "messages" not in values and not any(name in values for name in fields.ANSWERS):
         return refused(
             Code.UNKNOWN_LAYOUT,
             f"A JSON object with {_keys(values)}; expected messages or an answer.",
-            f"Use {_READ}.",
+            _USE,
         )
     image, stem = _about(key)
-    listed = values.get("images")
     try:
+        values = outside(values)
+        listed = values.get("images")
         if "messages" in values:
-            row = chat.row_of(values, key, bucket, "", image=image or stem)
+            row = chat.row_of(values, key, bucket, "", shown=(image or stem,))
             stem = stem if row.images == (stem,) else ""
         elif listed is not None:
             if not isinstance(listed, list) or not all(isinstance(path, str) for path in listed):
@@ -234,38 +247,6 @@ def _txt(key: str, text: str) -> Reading:
     except BadRow as problem:
         return Reading(SIDECAR, problems=(problem.at("the file"),))
     return Reading(SIDECAR, (row,), stem=stem)
-
-
-# ---------------------------------------------------------------------------------------------- JSON
-
-
-def _parsed(text: str) -> Any:
-    def refuse(constant: str) -> Any:
-        raise BadRow(f"{constant} is not JSON.", "Write a number, or null.")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        before = max(text.rfind("{", 0, error.pos), text.rfind(",", 0, error.pos))
-        bare = _BARE_KEY.match(text, before) if "property name" in error.msg else None
-        if bare:
-            name = bare[1] or bare[2]
-            raise BadRow(
-                f"It is not JSON: the key {name!r} at column {error.colno} is not in double quotes.",
-                f'Write "{name}": with double quotes.',
-            ) from None
-        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise BadRow(f"It is not JSON: {error.msg} at {place}.", "Check quotes, commas and brackets there.") from None
-    except RecursionError:
-        raise BadRow("The JSON is nested too deeply.", "Flatten it.") from None
-    except ValueError as error:  # a number with more digits than Python reads
-        raise BadRow(f"It is not JSON that can be read: {error}.", "Shorten the number.") from None
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise BadRow(f"The JSON is a {type(value).__name__}, expected an object.", f"Use {_READ}.")
 
 
 def _keys(values: Mapping[str, Any]) -> str:

@@ -2,28 +2,39 @@
 
 The closing fact is sent first: rows that come after it find their source current and are joined at once, and no row
 is ever ahead of its source for good. A sidecar's facts are one message: the next delivery may read it otherwise.
+Pictures inside a file are stored under their hash before that, and the image gate is asked to look at them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import IO, Any, Protocol
 
-from pixtune.annotations import fields, layouts
-from pixtune.annotations.reading import BadRow, FoundRow, Problem, Reading, row_notes
-from pixtune.events.s3 import Change, UploadEvent, parse
+from pixtune.annotations import layouts, object_labels, webdataset
+from pixtune.annotations.inline import Keep
+from pixtune.annotations.reading import FoundRow, Problem, Reading, row_notes
+from pixtune.events.s3 import Change, UploadEvent, parse, reconcile_message
 from pixtune.examples.facts import AnnotationFact, Fact, Source, SourceFact, together
 from pixtune.examples.identity import example_id
-from pixtune.examples.ports import Outbox
+from pixtune.examples.ports import Each, Outbox, one_by_one
 from pixtune.examples.rows import canonical
-from pixtune.keys import NO_DATASET, dataset_of, hashed, images_of_stem, is_junk
+from pixtune.keys import (
+    NO_DATASET,
+    dataset_of,
+    hashed,
+    images_of_stem,
+    inline_hash,
+    inline_key,
+    inline_object,
+    is_archive,
+    is_junk,
+)
 from pixtune.verdicts import Code, Note, Outcome, Verdict, rejected
 
-METADATA_PREFIX = "pixtune-"
 _MAX_SHOWN = 4  # contradicting annotations that are kept: they must fit one table item
+_TOGETHER, _BYTES_TOGETHER = 100, 32_000_000  # pictures, and their bytes, that wait to be stored
 _MAX_BYTES = 50_000_000  # a file this size and its rows fit the function's memory
 
 
@@ -49,17 +60,30 @@ class UploadReader(Protocol):
     @property
     def bucket(self) -> str: ...
     def read(self, key: str, version_id: str) -> Upload | None: ...
+    def open(self, key: str, version_id: str) -> IO[bytes] | None: ...
     def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None: ...
+    def tags(self, key: str, version_id: str) -> Mapping[str, str] | None: ...
     def current_of(self, key: str) -> CurrentUpload | None: ...
     def keys(self, prefix: str) -> Iterable[str]: ...
 
 
+class InlineStore(Protocol):
+    """Where pictures inside annotation files go, written once: the artifacts bucket."""
+
+    def put_once(self, key: str, body: bytes, content_type: str) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReadAnnotations:
-    """What the annotations queue's messages are answered with."""
+    """What the annotations queue's messages are answered with. images: where the gate is asked to look at a picture.
+    each: how pictures are stored, several at a time or one by one. reads_tags: a picture's tags are labels too."""
 
     uploads: UploadReader
     facts: Outbox
+    inline: InlineStore
+    images: Outbox
+    each: Each = one_by_one
+    reads_tags: bool = False
 
     def take(self, records: Iterable[Mapping[str, Any]]) -> dict[str, Exception]:
         """Answer a batch of SQS records; returns those that must come again, with what went wrong."""
@@ -67,14 +91,20 @@ class ReadAnnotations:
         for record in records:
             try:
                 facts = self.facts_of(parse(record["body"]))
+                self.images.send(self._looks(facts))
                 sidecar = any(isinstance(fact, SourceFact) and fact.stems for fact in facts)
                 self.facts.send([together(facts)] if sidecar else (fact.to_json() for fact in facts))
             except Exception as error:  # noqa: BLE001  one bad message must not hold back the others
                 again[record["messageId"]] = error
         return again
 
+    def _looks(self, facts: Iterable[Fact]) -> list[dict[str, Any]]:
+        """A message to the gate for each picture that stands inside the file: nobody uploads those."""
+        shown = {key for fact in facts if isinstance(fact, AnnotationFact) for key in fact.images}
+        return [reconcile_message(self.uploads.bucket, key, None) for key in sorted(shown) if inline_hash(key)]
+
     def facts_of(self, event: UploadEvent) -> list[Fact]:
-        """The facts an event comes to, the closing one first."""
+        """The facts an event comes to, the closing one first; pictures inside the file are stored."""
         dataset = dataset_of(event.key) or NO_DATASET
         if event.change is Change.METADATA:
             return self._metadata_facts(dataset, event)
@@ -90,48 +120,81 @@ class ReadAnnotations:
             return [closing]
         if refusal := _refusal(event.key, size or 0):
             return [replace(closing, verdict=refusal)]
-        upload = self.uploads.read(event.key, source.version_id)
-        if upload is None:  # superseded: what is current now, a reconcile will say
+        pictures = Pictures(dataset, self.inline, self.each)
+        found = self._reading(event.key, source.version_id, pictures.keep)
+        if found is None:  # superseded: what is current now, a reconcile will say
             return [SourceFact(dataset, Source("file", event.key, "", ""), Change.RECHECK)]
-        reading = layouts.read_file(event.key, upload.body, self.uploads.bucket)
+        pictures.store()
+        reading = found
         if reading.stem:
             resolved = images_of_stem(reading.stem, self.uploads.keys(f"{reading.stem}."))
             reading = _resolved(reading, resolved)
             source = replace(source, reading=hashed(canonical(list(resolved)), 16))
             closing = replace(closing, stems=(reading.stem,), resolved=resolved)
-        return _facts(replace(closing, source=source), reading)
+        return list(_facts(replace(closing, source=source), reading))
+
+    def _reading(self, key: str, version_id: str, keep: Keep) -> Reading | None:
+        bucket = self.uploads.bucket
+        if is_archive(key):
+            stream = self.uploads.open(key, version_id)
+            if stream is None:
+                return None
+            with stream:
+                return webdataset.read(key, stream, bucket, keep)
+        upload = self.uploads.read(key, version_id)
+        return layouts.read_file(key, upload.body, bucket, keep) if upload else None
 
     def _metadata_facts(self, dataset: str, event: UploadEvent) -> list[Fact]:
         metadata = self.uploads.metadata(event.key, event.version_id)
-        if metadata is None:
+        tags = self.uploads.tags(event.key, event.version_id) if self.reads_tags else {}
+        if metadata is None or tags is None:
             return []  # that version is gone, and what it said with it
         source = Source("object", event.key, event.version_id, event.sequencer, event.expected)
-        return _facts(SourceFact(dataset, source, Change.PUT), read_metadata(event.key, metadata))
+        closing = SourceFact(dataset, source, Change.PUT)
+        closing, *rows = _facts(closing, object_labels.read(event.key, metadata, tags))
+        if tags and not rows:
+            # Tags change: what another delivery read of them is taken back, so that no label is left over.
+            name = example_id(dataset, [event.key], object_labels.asked(metadata))
+            return [replace(closing, rows=1), AnnotationFact(dataset, source, name, (event.key,), ())]
+        return [closing, *rows]
 
 
-def read_metadata(key: str, metadata: Mapping[str, str]) -> Reading:
-    """What an image's `x-amz-meta-pixtune-*` values say about it; other names are none of our business."""
-    layout = "object metadata"
-    values = {
-        name.removeprefix(METADATA_PREFIX): _decoded(value)
-        for name, value in metadata.items()
-        if name.startswith(METADATA_PREFIX)
-    }
-    if not any(name in values for name in fields.PROMPTS + fields.ANSWERS):
-        note = Note(Code.FIELD_IGNORED, f"Without an answer, {', '.join(sorted(values))} describe no example.")
-        return Reading(layout, notes=(note,))
-    try:
-        return Reading(layout, (fields.row_of(values, [key], key, ""),))
-    except BadRow as problem:
-        return Reading(layout, problems=(problem.at("the metadata"),))
+@dataclass
+class Pictures:
+    """The pictures found inside one file, stored a few at a time as they are found."""
 
+    dataset: str
+    inline: InlineStore
+    each: Each = one_by_one
+    _kept: set[str] = field(default_factory=set)
+    _waiting: dict[str, bytes] = field(default_factory=dict)
+    _bytes: int = 0
 
-def _decoded(value: str) -> str:
-    """S3 answers values that are not ASCII as RFC 2047 words (AWS: "Working with object metadata")."""
-    try:
-        return str(make_header(decode_header(value))) if "=?" in value else value
-    except (HeaderParseError, LookupError, ValueError):
-        return value
+    def keep(self, body: bytes) -> str:
+        """The key that the picture goes by. Raises when those before it cannot be stored."""
+        digest = sha256(body).hexdigest()
+        if digest not in self._kept:
+            self._kept.add(digest)
+            self._waiting[digest] = body
+            self._bytes += len(body)
+            if len(self._waiting) >= _TOGETHER or self._bytes > _BYTES_TOGETHER:
+                self.store()
+        return inline_key(self.dataset, digest)
+
+    def store(self) -> None:
+        """Store those that wait. Raises what the store raised."""
+        failed = [error for error in self.each(self._put, self._waiting.items()) if error]
+        if failed:
+            raise failed[0]
+        self._waiting, self._bytes = {}, 0
+
+    def _put(self, picture: tuple[str, bytes]) -> Exception | None:
+        digest, body = picture
+        try:
+            self.inline.put_once(inline_object(digest), body, "application/octet-stream")
+        except Exception as error:  # noqa: BLE001  each answers; `store` raises
+            return error
+        return None
 
 
 def _refusal(key: str, size: int) -> Verdict | None:
@@ -143,10 +206,9 @@ def _refusal(key: str, size: int) -> Verdict | None:
         )
     if is_junk(key):
         return rejected(Code.JUNK_FILE, f"{key!r} is a file that an operating system left behind.", "Delete it.")
-    if size > _MAX_BYTES:
-        return rejected(
-            Code.FILE_TOO_LARGE, f"The file has {size:,} bytes; {_MAX_BYTES:,} are read at most.", "Split it."
-        )
+    limit = webdataset.MAX_BYTES if is_archive(key) else _MAX_BYTES
+    if size > limit:
+        return rejected(Code.FILE_TOO_LARGE, f"The file has {size:,} bytes; {limit:,} are read at most.", "Split it.")
     return None
 
 
@@ -163,7 +225,7 @@ def _resolved(reading: Reading, found: tuple[str, ...]) -> Reading:
     return replace(reading, rows=(), notes=(*reading.notes, note))
 
 
-def _facts(closing: SourceFact, reading: Reading) -> list[Fact]:
+def _facts(closing: SourceFact, reading: Reading) -> tuple[SourceFact, *tuple[AnnotationFact, ...]]:
     facts: dict[str, AnnotationFact] = {}
     problems = list(reading.problems)
     for row in reading.rows:
@@ -188,7 +250,7 @@ def _facts(closing: SourceFact, reading: Reading) -> list[Fact]:
     ]
     verdict = _verdict(reading, problems, conflicts)
     closing = replace(closing, rows=len(facts), verdict=verdict, settings=reading.settings, layout=reading.layout)
-    return [closing, *facts.values()]
+    return closing, *facts.values()
 
 
 def _id_taken(row: FoundRow, before: AnnotationFact) -> Problem:

@@ -47,8 +47,9 @@ def faults(doing: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-        told = f"bedrock, {doing}: HTTP {status} {code}: {error.response['Error'].get('Message', '')}"
+        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        told = f"bedrock, {doing}: HTTP {status} {code}: {message}"
         if code in _PASSING or status in (408, 409, 429) or status >= 500:
             raise ProviderUnavailable(told) from error
         if code == "NoSuchUpload":

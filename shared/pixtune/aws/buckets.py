@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
@@ -23,10 +23,12 @@ _GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})  # 
 
 @dataclass(frozen=True, slots=True)
 class StoredUpload:
-    """An upload's bytes with what S3 says about them. metadata: the `x-amz-meta-*` values, lower-case names."""
+    """An upload's bytes with what S3 says about them. metadata: the `x-amz-meta-*` values, lower-case names. tagged:
+    whether it has tags; S3 says so only to those who may read them."""
 
     body: bytes
     metadata: Mapping[str, str]
+    tagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,17 @@ class Uploads:
             if _code(error) in _GONE:
                 return None
             raise
-        return StoredUpload(answer["Body"].read(), answer["Metadata"])
+        return StoredUpload(answer["Body"].read(), answer["Metadata"], answer.get("TagCount", 0) > 0)
+
+    def open(self, key: str, version_id: str) -> IO[bytes] | None:
+        """The upload at exactly this version, to be read once from its start and closed; None when it is gone."""
+        try:
+            body = self._client.get_object(Bucket=self.bucket, Key=key, VersionId=version_id)["Body"]
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+        return cast("IO[bytes]", body)  # botocore's StreamingBody reads and closes like one
 
     def metadata(self, key: str, version_id: str) -> Mapping[str, str] | None:
         """The upload's own metadata at this version; None when that version is no longer there."""
@@ -65,6 +77,17 @@ class Uploads:
             if _code(error) in _GONE:
                 return None
             raise
+
+    def tags(self, key: str, version_id: str) -> Mapping[str, str] | None:
+        """The tags of this version as they are now; None when it is no longer there. Needs
+        s3:GetObjectVersionTagging."""
+        try:
+            answer = self._client.get_object_tagging(Bucket=self.bucket, Key=key, VersionId=version_id)
+        except ClientError as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+        return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
 
     def keys(self, prefix: str) -> list[str]:
         """Keys that exist now (no delete markers) and start with `prefix`."""
@@ -185,6 +208,13 @@ class Artifacts:
         for page in pages:
             for item in page.get("Contents", []):
                 yield item["Key"]
+
+    def newest(self, prefix: str, suffix: str) -> str | None:
+        """Of the keys that start and end so, the one stored last; of one second's, the longest."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        found = [item for page in pages for item in page.get("Contents", []) if item["Key"].endswith(suffix)]
+        last = max(found, key=lambda item: (item["LastModified"], len(item["Key"])), default=None)
+        return last["Key"] if last else None
 
     def link(self, key: str, expires_seconds: int = 3600) -> str:
         """A short-lived link for people."""

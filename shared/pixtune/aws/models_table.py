@@ -1,8 +1,9 @@
 """The models table: model versions and alias moves in and out.
 
-Items (pk `MODELS#{dataset}`): `MODEL#{number}`; `BY_RUN#{run_id}` (the number a run's model got); `ALIAS#{alias}`
-(where it stands: its last move); `HISTORY#{alias}#{alias version}` (every move). Numbers have six digits, so that
-keys sort. One partition holds a dataset's registry: it is read and written by people and finished runs.
+Items (pk `MODELS#{dataset}`): `MODEL#{number}`; `BY_RUN#{run_id}@{step}` (the number a checkpoint got);
+`ALIAS#{alias}` (where it stands: its last move); `HISTORY#{alias}#{alias version}` (every move);
+`RETIRING#{alias}#{number}#{date}` (a warning that was given). Numbers have six digits, so that keys sort. One
+partition holds a dataset's registry: it is read and written by people and finished runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pixtune.aws.items import from_item, to_item
 from pixtune.aws.runs_table import expression, transact
 from pixtune.errors import AliasConflict, UnknownModel
-from pixtune.registry.models import AliasMove, ModelVersion
+from pixtune.registry.models import AliasMove, ModelVersion, Retiring
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -31,7 +32,8 @@ class ModelsTable:
 
     def register(self, model: ModelVersion) -> ModelVersion:
         while True:
-            mine = self._get(model.dataset, f"BY_RUN#{model.run_id}")
+            by_run = f"BY_RUN#{model.run_id}@{model.step}"
+            mine = self._get(model.dataset, by_run)
             if mine:
                 return ModelVersion.from_json(self._get(model.dataset, _model_key(mine["number"])) or {})
             last = next(self._pages(model.dataset, "MODEL#", ScanIndexForward=False, Limit=1), None)
@@ -42,7 +44,7 @@ class ModelsTable:
                 self._client,
                 [
                     self._put(model.dataset, _model_key(placed.number), placed.to_json(), _ABSENT),
-                    self._put(model.dataset, f"BY_RUN#{model.run_id}", marker, _ABSENT),
+                    self._put(model.dataset, by_run, marker, _ABSENT),
                 ],
             ):
                 return placed
@@ -65,6 +67,21 @@ class ModelsTable:
         """The ids of the models that the dataset's aliases name."""
         found = [self.model(dataset, move.model_version) for move in self.aliases(dataset)]
         return {model.model_id for model in found if model}
+
+    def every_alias(self) -> Iterator[AliasMove]:
+        """Of all datasets: the whole table is read, which holds registries and no more."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self.table,
+            ConsistentRead=True,
+            **expression("", {"prefix": "ALIAS#"}),
+            FilterExpression="begins_with(sk, :prefix)",
+        )
+        for page in pages:
+            yield from (AliasMove.from_json(from_item(item)) for item in page["Items"])
+
+    def warn(self, retiring: Retiring) -> bool:
+        key = f"RETIRING#{retiring.alias}#{retiring.model_version:06d}#{retiring.retires_on}"
+        return not transact(self._client, [self._put(retiring.dataset, key, retiring.to_json(), _ABSENT)])
 
     def history(self, dataset: str, alias: str) -> Sequence[AliasMove]:
         return [AliasMove.from_json(item) for item in self._pages(dataset, f"HISTORY#{alias}#")]

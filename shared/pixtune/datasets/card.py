@@ -16,9 +16,11 @@ from pixtune.costs.estimate import training_tokens
 from pixtune.datasets.quality import Quality, answer_of, quality, question_of
 from pixtune.datasets.version import Manifest
 from pixtune.examples.annotation import SPLITS
+from pixtune.examples.facts import METADATA
 from pixtune.examples.items import State
 from pixtune.examples.rows import Row
 from pixtune.examples.survey import Judged
+from pixtune.keys import inline_hash
 from pixtune.providers.limits import ProviderSpec
 from pixtune.verdicts import Code, Outcome
 
@@ -77,8 +79,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """uploads: by outcome. reasons: verdict code -> uploads, `ok` left out. warnings: code -> how many. examples: by
-    state. rejected: every one. warned: the first. compliance: check -> {outcome: examples}, empty where none ran."""
+    """uploads: by outcome, without pictures inside annotation files, which stand in what follows. reasons: verdict
+    code -> how many, `ok` left out. warnings: code -> how many. examples: by state. rejected: every one. warned: the
+    first. compliance: check -> {outcome: examples}, empty where none ran. attribution: as in the manifest. metadata:
+    what uploads carried beside their pixels and the version's pictures do not -> pictures."""
 
     dataset: str
     version: int
@@ -98,6 +102,8 @@ class Card:
     tokens: Tokens | None
     notes: tuple[Mapping[str, str], ...]
     compliance: Mapping[str, Mapping[str, int]]
+    attribution: tuple[Mapping[str, Any], ...]
+    metadata: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -121,7 +127,8 @@ def card_of(
         (Warned(key, note.code.value, note.detail) for key, verdict in verdicts for note in verdict.warnings),
         key=lambda warned: (warned.code, warned.key, warned.detail),
     )
-    counted, outcomes = Counter(states), Counter(verdict.outcome for _, verdict in verdicts)
+    counted = Counter(states)
+    outcomes = Counter(verdict.outcome for key, verdict in verdicts if not inline_hash(key))
     reasons = Counter(verdict.code.value for _, verdict in verdicts if verdict.code is not Code.OK)
     return Card(
         manifest.dataset,
@@ -146,7 +153,15 @@ def card_of(
         _tokens(manifest, rows, splits, spec) if spec else None,
         manifest.notes,
         compliance or {},
+        manifest.attribution,
+        _metadata(rows),
     )
+
+
+def _metadata(rows: Sequence[Row]) -> dict[str, int]:
+    pictures = {shown.image.sha256: shown.image for row in rows for shown in row.images}
+    counts = Counter(name for image in pictures.values() for name in image.metadata)
+    return {name: counts[name] for name in METADATA if counts[name]}
 
 
 def _sampled(rows: Sequence[Row]) -> list[Row]:

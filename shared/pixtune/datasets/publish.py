@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
 from typing import Protocol
@@ -22,16 +22,16 @@ from pixtune.datasets.numbering import take_number, version_digest
 from pixtune.datasets.reading import published_version
 from pixtune.datasets.reject_setting import apply_policy
 from pixtune.datasets.row_log import lacking
-from pixtune.datasets.settings import read_class_names, recipe_of, stated_settings
+from pixtune.datasets.settings import read_class_names, stated_settings
 from pixtune.datasets.splits import Splits, split
-from pixtune.datasets.tasks import has_boxes, in_words
+from pixtune.datasets.tasks import boxes_cut_off, in_words
 from pixtune.datasets.version import DatasetSettings, Manifest
-from pixtune.errors import DatasetEmpty, DatasetNotReady, FenceLost, ProviderRefused
+from pixtune.errors import DatasetEmpty, FenceLost, ProviderRefused
 from pixtune.examples import places
 from pixtune.examples.append import segment_key
 from pixtune.examples.ports import Each, Examples, Write, one_by_one
-from pixtune.examples.rows import Row, canonical
-from pixtune.examples.survey import examples_of, judged_uploads
+from pixtune.examples.rows import canonical
+from pixtune.examples.survey import examples_of, judged_uploads, still_shown
 from pixtune.providers.limits import Limits, ProviderSpec
 from pixtune.training.ports import Runs
 
@@ -121,7 +121,8 @@ def publish(
     """
     settings = stated_settings(table, dataset)
     seen = examples_of(table, dataset, Seen.of, each)
-    uploads = judged_uploads(table, dataset, each)  # after the examples: what is known of a picture is never older
+    # After the examples: what is known of a picture is never older.
+    uploads = still_shown(judged_uploads(table, dataset, each), [one.claim for one in seen])
     unlogged = lacking(dataset, (one.line for one in seen if one.line), artifacts, each)
     if unlogged:
         artifacts.put_once(segment_key(dataset, now, f"{segment}-repair"), "".join(unlogged).encode(), _JSONL)
@@ -129,7 +130,7 @@ def publish(
         read_cut(seen, settings.class_folders), lambda folder: read_class_names(table, dataset, folder)
     )
     cut, left_out = apply_policy(whole, uploads, settings)
-    _refuse_cropped_boxes(dataset, cut.rows.values(), settings)
+    cut = replace(cut, notes=[*cut.notes, *boxes_cut_off(cut.rows.values())])
     if not cut.rows:
         why = f" The dataset's reject setting leaves all {len(left_out)} out." if left_out else ""
         raise DatasetEmpty(
@@ -163,15 +164,6 @@ def store_rows(manifest: Manifest, cut: Cut, splits: Splits, artifacts: Artifact
             if splits.of[example] == name:
                 body.write(cut.lines[example].encode())
         artifacts.put_once(key, body.getvalue(), _JSONL)
-
-
-def _refuse_cropped_boxes(dataset: str, rows: Iterable[Row], settings: DatasetSettings) -> None:
-    """Boxes follow turning and resizing, which an image's record tells; of a crop it tells nothing."""
-    if any(step.name == "crop" for step in recipe_of(settings).steps) and any(has_boxes(row) for row in rows):
-        raise DatasetNotReady(
-            f"{dataset!r} has boxes, and its steps crop the pictures: the boxes would not follow.",
-            "Take crop out of the steps in dataset.toml, or the boxes out of the annotations.",
-        )
 
 
 def _show_as_latest(table: Examples, manifest: Manifest) -> None:

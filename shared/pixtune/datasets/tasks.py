@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.annotation import Boxes, Part, Turn
-from pixtune.examples.geometry import SentBox, sent
+from pixtune.examples.geometry import SentBox, cut_off, sent
 from pixtune.examples.rows import Row
 
+_NAMED = 20  # examples that a note names
 NO_CLASSES = "none"  # what classes-1 answers for a picture with nothing on it: an answer is never empty
 
 
@@ -66,6 +67,24 @@ TEMPLATES: Mapping[str, Template] = {
 
 def has_boxes(row: Row) -> bool:
     return row.annotation is not None and bool(row.annotation.boxes())
+
+
+def boxes_cut_off(rows: Iterable[Row]) -> list[dict[str, str]]:
+    """The manifest's note of boxes that a crop left nothing of, naming the first examples; none where it left all."""
+    count, examples = 0, []
+    for row in rows:
+        said = row.annotation.boxes() if row.annotation else ()
+        gone = sum(len(cut_off(boxes, row.images[boxes.image].image)) for boxes in said)
+        if gone:
+            count += gone
+            examples.append(row.example_id)
+    if not count:
+        return []
+    detail = (
+        f"{count} boxes in {len(examples)} examples lie outside what crop keeps of their picture, and were left out: "
+        f"{', '.join(examples[:_NAMED])}{', ...' if len(examples) > _NAMED else ''}."
+    )
+    return [{"code": "boxes_cut_off", "detail": detail}]
 
 
 def in_words(row: Row, settings: DatasetSettings, class_names: Mapping[str, Sequence[str]]) -> Row:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pixtune.compliance.policy import CompliancePolicy
+from pixtune.evaluation.retention import RetentionPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class DatasetSettings:
     detail: "high" or "low". provider, base_model: None means the deployment's default.
     validation_share, test_share: of the examples that state no split. boxes: id of the task template that makes
     answers of boxes. classes: the order in which it says classes. class_folders: whether an image that nothing else
-    speaks for is labelled by its folder. compliance: what is checked before a training. reject: warnings of the gate
+    speaks for is labelled by its folder. compliance: what is checked before a training. checkpoints: which of a
+    run's are kept. reject: warnings of the gate
     whose examples are left out of the version. steps: how pictures are preprocessed, names or tables as
     images.recipe.Recipe.of takes them; None means the standard steps.
     """
@@ -33,11 +35,12 @@ class DatasetSettings:
     classes: tuple[str, ...] = ()
     class_folders: bool = True
     compliance: CompliancePolicy = field(default_factory=CompliancePolicy)
+    checkpoints: RetentionPolicy = field(default_factory=RetentionPolicy)
     reject: tuple[str, ...] = ()
     steps: tuple[str | Mapping[str, Any], ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"compliance": self.compliance.to_json()}
+        return asdict(self) | {"compliance": self.compliance.to_json(), "checkpoints": self.checkpoints.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetSettings:
@@ -46,6 +49,7 @@ class DatasetSettings:
         read = {
             "classes": tuple(values.get("classes", ())),
             "compliance": CompliancePolicy.from_json(data.get("compliance") or {}),
+            "checkpoints": RetentionPolicy.from_json(data.get("checkpoints") or {}),
             "reject": tuple(values.get("reject", ())),
             "steps": tuple(values["steps"]) if values.get("steps") is not None else None,
         }

@@ -11,14 +11,15 @@ from pixtune.training.run import Checkpoint
 RULE = "the best test score; of equal ones the lowest full validation loss; of equal ones the latest"
 
 
+def rank(checkpoint: Checkpoint) -> tuple[float, float, int]:
+    """The higher, the better by RULE."""
+    score = -1.0 if checkpoint.score is None else checkpoint.score
+    return score, -checkpoint.metrics.get("full_valid_loss", float("inf")), checkpoint.step
+
+
 def best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     """By RULE, among trained checkpoints (step 0 is the base model). One without a score, or without a loss, stands
     behind those that have one; so without a test split the loss decides, and without either the latest wins."""
-
-    def rank(checkpoint: Checkpoint) -> tuple[float, float, int]:
-        score = -1.0 if checkpoint.score is None else checkpoint.score
-        return score, -checkpoint.metrics.get("full_valid_loss", float("inf")), checkpoint.step
-
     return max((checkpoint for checkpoint in checkpoints if checkpoint.step > 0), key=rank, default=None)
 
 

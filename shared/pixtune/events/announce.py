@@ -16,6 +16,7 @@ from pixtune.events.announced import (
     CheckpointRecorded,
     DatasetPublished,
     ExampleChanged,
+    ModelRetiring,
     RunChanged,
     RunFailed,
     RunStuck,
@@ -24,7 +25,7 @@ from pixtune.events.announced import (
 )
 from pixtune.events.cloud_events import CloudEvent
 from pixtune.examples.items import ExampleItem, State, UploadItem
-from pixtune.registry.models import AliasMove
+from pixtune.registry.models import AliasMove, Retiring
 from pixtune.training.run import Checkpoint, Run, RunStatus
 
 Item = Mapping[str, Any]
@@ -247,6 +248,13 @@ def _alias(old: Item | None, new: Item) -> Said:
     return [(f"pixtune.model.{word}.v1", f"dataset/{move.dataset}/alias/{move.alias}", data)]
 
 
+def _retiring(old: Item | None, new: Item) -> Said:
+    if old is not None:
+        return []
+    data = ModelRetiring(**Retiring.from_json(new).to_json() | {"instead": tuple(new["instead"])})
+    return [("pixtune.model.retiring.v1", f"dataset/{data.dataset}/alias/{data.alias}", data)]
+
+
 # Which items mean something to others, by the beginning of their sort key.
 _MEANINGS: Mapping[str, Callable[[Item | None, Item], Said]] = {
     "IMAGE#": _upload,
@@ -256,4 +264,5 @@ _MEANINGS: Mapping[str, Callable[[Item | None, Item], Said]] = {
     "RUN": _run,
     "CHECKPOINT#": _checkpoint,
     "HISTORY#": _alias,
+    "RETIRING#": _retiring,
 }

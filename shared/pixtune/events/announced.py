@@ -152,6 +152,22 @@ class AliasMoved:
     run_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRetiring:
+    """The base model under an alias answers no more from retires_on (a date) on. instead: "provider/base_model" whose
+    limits the model's dataset version keeps as it is. version: that dataset version."""
+
+    dataset: str
+    alias: str
+    model_version: int
+    version: int
+    provider: str
+    base_model: str
+    retires_on: str
+    days_left: int
+    instead: tuple[str, ...]
+
+
 DATA: Mapping[str, type] = {
     "pixtune.image.accepted.v1": UploadJudged,
     "pixtune.image.fixed.v1": UploadJudged,
@@ -174,6 +190,7 @@ DATA: Mapping[str, type] = {
     "pixtune.checkpoint.recorded.v1": CheckpointRecorded,
     "pixtune.model.promoted.v1": AliasMoved,
     "pixtune.model.rolled_back.v1": AliasMoved,
+    "pixtune.model.retiring.v1": ModelRetiring,
     REQUESTED: TrainingWish,
 }
 """Event type -> the class of its data. The last one is not ours to send: it is what others ask with."""

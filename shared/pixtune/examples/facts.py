@@ -34,6 +34,8 @@ class ImageData:
     digits. recipe: the recipe's id. sharpness: variance of the Laplacian at 256 pixels. information: entropy of the
     brightness in bits. None for an image from before these were measured; its JSON then lacks them, so that its rows
     keep their digests.
+    shown: left, top, right and bottom, as shares, of what a crop left of the upright picture; None: all of it.
+    as_stored: True for one that its recipe did not turn upright; `shown` is a part of the stored picture then.
     metadata: what the upload carried beside its pixels and the image does not, by the names in METADATA.
     """
 
@@ -52,6 +54,8 @@ class ImageData:
     recipe: str
     sharpness: float | None = None
     information: float | None = None
+    shown: tuple[float, float, float, float] | None = None
+    as_stored: bool | None = None
     metadata: tuple[str, ...] = ()
 
     @property
@@ -77,6 +81,12 @@ class ImageData:
         for name in ("sharpness", "information"):
             if data.get(name) is not None:
                 values[name] = float(data[name])
+        if data.get("shown") is not None:
+            left, top, right, bottom = values["shown"] = tuple(float(share) for share in data["shown"])
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError(f"Expected a part of the picture, found {data['shown']}")
+        if data.get("as_stored"):
+            values["as_stored"] = True
         values["metadata"] = tuple(data.get("metadata", ()))
         if not set(values["metadata"]) <= set(METADATA):
             raise ValueError(f"Expected names of metadata, found {values['metadata']}")
@@ -91,8 +101,8 @@ class ImageFact:
     """`change` PUT: this upload is this image, or was rejected. DELETED, ARCHIVED: it is gone. RECHECK: look again.
 
     sequencer: padded, and empty exactly when the fact answers a reconcile; then `expected` is what the table
-    showed when the reconcile was asked for (None: no item). annotated: the object carries `pixtune-*` metadata,
-    which read_annotations should look at; a hint, never the annotation itself.
+    showed when the reconcile was asked for (None: no item). annotated: the object carries `pixtune-*` metadata or
+    tags, which read_annotations should look at; a hint, never the annotation itself.
     """
 
     dataset: str

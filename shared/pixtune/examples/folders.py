@@ -18,7 +18,7 @@ from pixtune.examples.items import ExampleItem, State
 class Claim:
     """What decides whether an example counts. label: see `folder_label`. images: that it shows, by upload key.
     spoken: those of them that something else than their folder speaks about. nothing: it never was more than a
-    folder's label for an image that is not there."""
+    folder's label for an image that is not there, or an image's tags that say nothing."""
 
     example_id: str
     state: State
@@ -40,7 +40,7 @@ def claim_of(example: ExampleItem) -> Claim:
         tuple(key for slot in said for key in slot.images)
         if label is None and example.state is not State.DELETED
         else (),
-        not said and example.state is State.DELETED and not example.revision,
+        not any(slot.annotations for slot in said) and example.state is State.DELETED and not example.revision,
     )
 
 

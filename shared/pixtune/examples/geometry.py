@@ -1,12 +1,13 @@
 """Boxes as an annotation drew them in, boxes in pixels of the picture that is sent out. Pure.
 
-A picture is turned upright and then resized, never cropped; boxes go the same way by what its item records of it.
+A picture is turned upright, cropped and resized, as its recipe says; boxes go the same way by what its item records.
+What a crop cuts off a box is cut off, and a box of which it leaves less than a pixel is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 
 from pixtune.examples.annotation import Annotation, Box, Boxes
@@ -26,6 +27,8 @@ _TURNED: dict[int, Callable[[float, float, float, float], tuple[float, float]]] 
     7: lambda x, y, w, h: (h - y, w - x),
     8: lambda x, y, w, _h: (y, w - x),
 }
+_BACK = {orientation: orientation for orientation in range(1, 9)} | {6: 8, 8: 6}
+_ROUNDING = 1e-6  # pixels that sums of shares may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +58,51 @@ def moved(boxes: Boxes, image: ImageData) -> list[Edges]:
     """The boxes' edges in pixels of the sent picture, not rounded and not cut off at its edges."""
     stored = (float(image.source_width), float(image.source_height))
     if boxes.shares:
-        size, orientation = (1.0, 1.0), 1
-    elif boxes.size and not _alike(boxes.size, stored) and _alike(boxes.size, upright(stored, image.orientation)):
-        size, orientation = boxes.size, 1  # drawn by a tool that shows pictures upright
+        size, drawn_upright = (1.0, 1.0), True
     else:
-        size, orientation = boxes.size or stored, image.orientation
+        size = boxes.size or stored
+        # Drawn by a tool that shows pictures upright, where that is another shape.
+        drawn_upright = not _alike(size, stored) and _alike(size, upright(stored, image.orientation))
+    if image.as_stored:
+        orientation = _BACK[image.orientation] if drawn_upright else 1
+    else:
+        orientation = 1 if drawn_upright else image.orientation
     width, height = upright(size, orientation)
-    across, down = image.width / width, image.height / height
+    x0, y0, x1, y1 = image.shown or (0.0, 0.0, 1.0, 1.0)
+    across, down = image.width / (width * (x1 - x0)), image.height / (height * (y1 - y0))
+    x, y = width * x0 * across, height * y0 * down
     lying = [turned((box.left, box.top, box.right, box.bottom), size, orientation) for box in boxes.boxes]
-    return [(left * across, top * down, right * across, bottom * down) for left, top, right, bottom in lying]
+    return [
+        (left * across - x, top * down - y, right * across - x, bottom * down - y)
+        for left, top, right, bottom in lying
+    ]
 
 
 def sent(boxes: Boxes, image: ImageData) -> list[SentBox]:
     """The boxes in the sent picture: edges to the nearest pixel, cut off at the picture's, one pixel at least."""
-    return [_whole(box, edges, image) for box, edges in zip(boxes.boxes, moved(boxes, image), strict=True)]
+    every = zip(boxes.boxes, moved(boxes, image), strict=True)
+    return [_whole(box, edges, image) for box, edges in every if not _is_cut_off(edges, image)]
+
+
+def cut_off(boxes: Boxes, image: ImageData) -> list[Box]:
+    """The boxes that a crop left less than a pixel of: the sent picture does not show them."""
+    every = zip(boxes.boxes, moved(boxes, image), strict=True)
+    return [box for box, edges in every if _is_cut_off(edges, image)]
+
+
+def _is_cut_off(edges: Edges, image: ImageData) -> bool:
+    if image.shown is None:
+        return False
+    across = min(edges[2], image.width) - max(edges[0], 0.0)
+    down = min(edges[3], image.height) - max(edges[1], 0.0)
+    # A thing smaller than a pixel may be shown whole.
+    return across < min(1.0, edges[2] - edges[0]) - _ROUNDING or down < min(1.0, edges[3] - edges[1]) - _ROUNDING
 
 
 def misfits(annotation: Annotation, images: Sequence[ImageData]) -> Iterator[str]:
     """Why boxes cannot be those of the pictures they stand for: drawn on another shape, or lying outside."""
     for boxes in annotation.boxes():
-        image = images[boxes.image]
+        image = replace(images[boxes.image], shown=None)  # what a crop cuts off lies in the picture
         stored = (image.source_width, image.source_height)
         if boxes.size and not any(_alike(boxes.size, size) for size in (stored, upright(stored, image.orientation))):
             yield (

@@ -1,7 +1,8 @@
 """What the table does not show yet of what lies in the bucket: a listing and items in, what is missing out. Pure.
 
 It compares values, never counts of messages: each upload at its current version, each source with all its rows,
-each example as its images and sources are now.
+each example as its images and sources are now. Pictures that stood inside a file are in no listing: those that a
+source's rows show are awaited too.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any, Protocol
 from pixtune.events.s3 import Generation, reconcile_message
 from pixtune.examples import places
 from pixtune.examples.facts import FOLDER
-from pixtune.examples.items import ExampleItem, UploadItem
+from pixtune.examples.items import ExampleItem, State, UploadItem
 from pixtune.examples.ports import Place
 from pixtune.images.recipe import Recipe
-from pixtune.keys import class_of, is_annotation, is_folder_marker, is_ready_marker
+from pixtune.keys import class_of, inline_hash, is_annotation, is_folder_marker, is_ready_marker
 
 _UNDATED = "~"  # the token of a slot that has no generation
 
@@ -77,26 +78,37 @@ def outstanding(
     joined = Counter[tuple[str, str]]()
     found: dict[str, Outstanding] = {}
 
-    def missing(key: str, reason: str, again: Recipe | None = None) -> None:
-        if key in too_new:
+    def missing(key: str, reason: str, again: Recipe | None = None, of: str | None = None) -> None:
+        if key in too_new or of in too_new:
             return
         item = items.get(("file" if is_annotation(key) else "image", key))
-        upload = listed.get(key)
+        upload = listed.get(of or key)
         found.setdefault(
             key,
             Outstanding(key, reason, item.generation if item else None, upload.modified if upload else None, again),
         )
 
     by_place = {_place(item).sk: item for item in items.values()}
+    inside: dict[str, str] = {}  # a picture that stood inside a file -> a file that shows it
     for example in examples:
         for name, slot in example.slots.items():
             joined[name, slot.token] += 1
+            if slot.annotations and example.state is not State.DELETED:
+                inside |= {key: slot.key for key in slot.images if inline_hash(key)}
         for sk, token in example.seen.items():
             seen = by_place.get(sk)
             if seen is not None and seen.token != token and not seen.is_archived:
                 missing(seen.key, "an example has not been brought up to date with it")
+    for key, file in inside.items():
+        item = items.get(("image", key))
+        if item is None:
+            missing(key, f"the picture, inside {file}, has no verdict yet", of=file)
+        elif item.image is not None and item.image.recipe != recipe.id:
+            missing(key, _other_recipe(item.image.recipe, recipe), recipe, of=file)
     for key in listed.keys() | {key for kind, key in items if kind != "object"}:
         upload, item = listed.get(key), items.get(("file" if is_annotation(key) else "image", key))
+        if item is not None and item.version_id == inline_hash(key):
+            continue  # it was never in the bucket
         if upload is None or upload.deleted:
             if item is not None and item.live and not item.is_archived:
                 missing(key, "its deletion has not been taken in")
@@ -106,7 +118,7 @@ def outstanding(
             _check_rows(item, joined, missing)
         else:
             if item.image is not None and item.image.recipe != recipe.id:
-                missing(key, f"it was converted as {item.image.recipe}, the dataset wants {recipe.id}", recipe)
+                missing(key, _other_recipe(item.image.recipe, recipe), recipe)
             if item.image is not None and class_of(key) and not joined[places.source_id(FOLDER, key), _UNDATED]:
                 missing(key, "the label that its folder is has not been joined")
             if item.annotated:
@@ -116,6 +128,10 @@ def outstanding(
                 else:
                     _check_rows(own, joined, missing)
     return [found[key] for key in sorted(found)]
+
+
+def _other_recipe(found: str, wanted: Recipe) -> str:
+    return f"it was converted as {found}, the dataset wants {wanted.id}"
 
 
 class _Missing(Protocol):

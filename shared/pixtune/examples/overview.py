@@ -12,8 +12,8 @@ from pixtune.examples.facts import FOLDER
 from pixtune.examples.folders import claim_of, folder_label, that_count
 from pixtune.examples.items import ExampleItem, State, UploadItem
 from pixtune.examples.ports import Each, Examples, one_by_one
-from pixtune.examples.survey import examples_of, judged_uploads
-from pixtune.keys import is_annotation
+from pixtune.examples.survey import examples_of, judged_uploads, still_shown
+from pixtune.keys import inline_hash, is_annotation
 from pixtune.verdicts import Code, Outcome
 
 
@@ -34,15 +34,18 @@ def all_examples(table: Examples, dataset: str) -> Iterable[ExampleItem]:
 
 
 def summary(table: Examples, dataset: str, each: Each = one_by_one) -> dict[str, Any]:
-    """{dataset, uploads: {accepted, fixed, rejected}, reasons: {code: n}, examples: {ready, waiting, held, deleted},
-    unlabelled, latest_version: {version, digest, counts, created_at} | None}.
+    """{dataset, uploads: {accepted, fixed, rejected}, inline: {accepted, fixed, rejected}, reasons: {code: n},
+    examples: {ready, waiting, held, deleted}, unlabelled, latest_version: {version, digest, counts, created_at} |
+    None}.
 
-    unlabelled: usable images that no example shows. reasons: codes of verdicts that are not simply `ok`.
+    inline: pictures that stood inside annotation files. unlabelled: usable images that no example shows. reasons:
+    codes of verdicts that are not simply `ok`.
     """
     claims = that_count(examples_of(table, dataset, claim_of, each))
     shown = {key for claim in claims if claim.state is not State.DELETED for key in claim.images}
-    uploads = judged_uploads(table, dataset, each)
-    outcomes = Counter(item.verdict.outcome.value for item in uploads)
+    uploads = still_shown(judged_uploads(table, dataset, each), claims)
+    outcomes = Counter(item.verdict.outcome.value for item in uploads if not inline_hash(item.key))
+    inline = Counter(item.verdict.outcome.value for item in uploads if inline_hash(item.key))
     reasons = Counter(item.verdict.code.value for item in uploads if item.verdict.code is not Code.OK)
     usable = (item for item in uploads if item.kind == "image" and item.verdict.outcome is not Outcome.REJECTED)
     unlabelled = sum(item.key not in shown for item in usable)
@@ -51,6 +54,7 @@ def summary(table: Examples, dataset: str, each: Each = one_by_one) -> dict[str,
     return {
         "dataset": dataset,
         "uploads": {name: outcomes[name] for name in ("accepted", "fixed", "rejected")},
+        "inline": {name: inline[name] for name in ("accepted", "fixed", "rejected")},
         "reasons": dict(sorted(reasons.items())),
         "examples": {state.value: states[state.value] for state in State},
         "unlabelled": unlabelled,
@@ -100,7 +104,7 @@ def upload(table: Examples, dataset: str, key: str) -> dict[str, Any] | None:
 
 def _of_one_upload(examples: Iterable[ExampleItem]) -> list[ExampleItem]:
     """An image's folder is shown as its label where nothing else speaks for it; whether it counts, the others say."""
-    spoken = [example for example in examples if example.slots]
+    spoken = [example for example in examples if example.slots and not claim_of(example).nothing]
     others = [example for example in spoken if any(slot.type != FOLDER for slot in example.slots.values())]
     return others or [example for example in spoken if folder_label(example)]
 

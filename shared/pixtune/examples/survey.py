@@ -5,13 +5,15 @@ Partitions are read side by side, and of each item only what is kept stays in me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pixtune.examples import places
-from pixtune.examples.items import ExampleItem
+from pixtune.examples.folders import Claim
+from pixtune.examples.items import ExampleItem, State
 from pixtune.examples.ports import Each, Examples
+from pixtune.keys import inline_hash
 from pixtune.verdicts import Verdict
 
 _EXAMPLE = ("dataset", "example_id", "slots", "state", "line", "digest", "revision")
@@ -40,8 +42,15 @@ def examples_of(table: Examples, dataset: str, keep: Callable[[ExampleItem], T],
     return [kept for part_kept in each(part, places.partitions(dataset)) for kept in part_kept]
 
 
+def still_shown(uploads: Iterable[Judged], claims: Iterable[Claim]) -> list[Judged]:
+    """The uploads, and those pictures inside annotation files that an example shows: the others' files are gone."""
+    shown = {key for claim in claims if claim.state is not State.DELETED for key in claim.images}
+    return [item for item in uploads if item.key in shown or not inline_hash(item.key)]
+
+
 def judged_uploads(table: Examples, dataset: str, each: Each) -> list[Judged]:
-    """Every upload that exists and has its verdict; the metadata that an image carries are part of the image."""
+    """Every upload that exists and has its verdict, and every picture inside an annotation file; the metadata that an
+    image carries are part of the image."""
 
     def part(pk: str) -> list[Judged]:
         return [

@@ -10,6 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from pixtune.examples.facts import ImageData
 from pixtune.images.gate import named, refuse
 from pixtune.images.ingest import Converter
 from pixtune.images.recipe import Recipe
@@ -19,14 +20,20 @@ from pixtune.verdicts import Code, Note, Verdict
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """One file (its path below the folder, with `/`) and its verdict. sha256: of the picture it becomes, if any."""
+    """One file (its path below the folder, with `/`) and its verdict. image: the picture it becomes, if any. layout:
+    what an annotation file was taken for."""
 
     file: str
     verdict: Verdict
-    sha256: str | None = None
+    image: ImageData | None = None
+    layout: str = ""
+
+    @property
+    def sha256(self) -> str | None:
+        return self.image.sha256 if self.image else None
 
     def to_json(self) -> dict[str, Any]:
-        return {"file": self.file, **self.verdict.to_json()}
+        return {"file": self.file, **({"layout": self.layout} if self.layout else {}), **self.verdict.to_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ def check_folder(
         image = converted.image
         if image is None:
             return CheckedFile(name, converted.verdict)
-        return CheckedFile(name, named(converted.verdict, name, image.source_format), image.sha256)
+        return CheckedFile(name, named(converted.verdict, name, image.source_format), image)
 
     def counts(path: Path) -> bool:
         key = _key(path.relative_to(folder).as_posix())

@@ -179,6 +179,7 @@ def _finish(source_sha256: str, header: Header, canvas: Canvas, recipe: Recipe, 
     notes = [*notes, *measures.warnings(sharp, bits, header.width, header.height)]
     content = canvas.content
     width, height = canvas.size
+    view = recipe.view(header.width, header.height, canvas.orientation)
     image = ImageData(
         sha256=sha256(content).hexdigest(),
         format=canvas.format,
@@ -195,6 +196,8 @@ def _finish(source_sha256: str, header: Header, canvas: Canvas, recipe: Recipe, 
         recipe=recipe.id,
         sharpness=sharp,
         information=bits,
+        shown=None if view.shown == (0.0, 0.0, 1.0, 1.0) else view.shown,
+        as_stored=None if view.upright else True,
         metadata=header.metadata,
     )
     outcome, code = (Outcome.FIXED, Code.CONVERTED) if repairs else (Outcome.ACCEPTED, Code.OK)

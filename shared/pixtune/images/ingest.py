@@ -1,5 +1,8 @@
 """What convert_image does with a queue's messages: S3 events in, converted pictures stored, image facts out.
 
+A picture that stood inside an annotation file lies in the artifacts bucket. read_annotations asks for a look at its
+key like a sweep does for an upload's; its version is its hash, so that no order of messages matters.
+
 The order matters: picture and thumbnail, then the kept verdict, then the fact. Each prefix of it is harmless, and
 a message that comes again finds the verdict and decodes nothing. A picture that cannot be used is a verdict; only
 our own failures leave a message in the queue.
@@ -18,7 +21,7 @@ from pixtune.examples.facts import ImageFact
 from pixtune.images.converted import Converted
 from pixtune.images.gate import named, refuse
 from pixtune.images.recipe import Recipe
-from pixtune.keys import NO_DATASET, dataset_of, is_folder_marker
+from pixtune.keys import NO_DATASET, dataset_of, inline_hash, inline_object, is_folder_marker
 from pixtune.verdicts import Code, Verdict, rejected
 
 ANNOTATION_METADATA = "pixtune-"  # x-amz-meta-pixtune-label and its like; read_annotations reads them
@@ -26,12 +29,14 @@ _NOT_KEPT = frozenset({Code.DECODE_TOO_SLOW, Code.DECODER_DIED})  # may come out
 
 
 class Upload(Protocol):
-    """The bytes of an upload and its `x-amz-meta-*` values."""
+    """The bytes of an upload and its `x-amz-meta-*` values. tagged: it has tags, as far as the gate may know."""
 
     @property
     def body(self) -> bytes: ...
     @property
     def metadata(self) -> Mapping[str, str]: ...
+    @property
+    def tagged(self) -> bool: ...
 
 
 class CurrentUpload(Protocol):
@@ -114,6 +119,8 @@ class Gate:
             current = self.uploads.current_of(event.key)
             fact = replace(fact, change=Change.PUT, expected=event.expected)
             if current is None or current.deleted:
+                if (inside := inline_hash(event.key)) and (body := self.artifacts.get(inline_object(inside))):
+                    return self._judged(replace(fact, version_id=inside, size=len(body)), body, event)
                 return replace(fact, change=Change.DELETED, version_id=current.version_id if current else "")
             fact, size = replace(fact, version_id=current.version_id), current.size
         if fact.change is not Change.PUT:
@@ -121,20 +128,21 @@ class Gate:
         if is_folder_marker(event.key, size or 0):
             return None
         fact = replace(fact, size=size or 0)
-        refusal = _without_dataset(event.key) or refuse(event.key, fact.size)
+        refusal = _out_of_place(event.key) or refuse(event.key, fact.size)
         if refusal:
             return replace(fact, verdict=refusal)
         upload = self.uploads.read(event.key, fact.version_id)
         if upload is None:  # superseded: what is current now, another event or a reconcile will say
             return ImageFact(dataset, event.key, Change.RECHECK)
+        annotated = upload.tagged or any(name.startswith(ANNOTATION_METADATA) for name in upload.metadata)
+        return self._judged(replace(fact, annotated=annotated), upload.body, event)
+
+    def _judged(self, fact: ImageFact, body: bytes, event: UploadEvent) -> ImageFact:
         recipe = Recipe.from_json(event.recipe) if event.recipe else Recipe.default()
-        converted = self._converted(upload.body, recipe)
+        converted = self._converted(body, recipe)
         image, verdict = converted.image, converted.verdict
         return replace(
-            fact,
-            verdict=named(verdict, event.key, image.source_format) if image else verdict,
-            image=image,
-            annotated=any(name.startswith(ANNOTATION_METADATA) for name in upload.metadata),
+            fact, verdict=named(verdict, event.key, image.source_format) if image else verdict, image=image
         )
 
     def _converted(self, body: bytes, recipe: Recipe) -> Converted:
@@ -151,7 +159,13 @@ class Gate:
         return converted
 
 
-def _without_dataset(key: str) -> Verdict | None:
+def _out_of_place(key: str) -> Verdict | None:
+    if inline_hash(key):
+        return rejected(
+            Code.RESERVED_KEY,
+            f"{key!r} is a key that pictures inside annotation files go by.",
+            "Put it into another folder than inline.",
+        )
     if dataset_of(key):
         return None
     return rejected(

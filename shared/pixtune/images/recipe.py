@@ -12,7 +12,7 @@ from pixtune.images import own_steps as own_steps  # registers them
 from pixtune.images.steps import STEPS, Parameter, fit, parameter_problem, window
 
 Detail = Literal["high", "low"]
-Box = tuple[float, float, float, float]  # left, top, right, bottom
+Shares = tuple[float, float, float, float]  # left, top, right, bottom, from 0 to 1
 
 VERSION = 3  # rises whenever the same bytes under the same steps would come out differently
 
@@ -44,6 +44,17 @@ class RecipeRefused(ValueError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a recipe makes of a picture's plane. width, height: of the outcome, in pixels. shown: which part of the
+    picture it shows; of the upright one, or, where it is not `upright`, of the picture as it is stored."""
+
+    width: int
+    height: int
+    shown: Shares
+    upright: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +118,23 @@ class Recipe:
                 return None
         return None
 
-    def placed(self, box: Box, width: int, height: int, orientation: int = 1) -> Box | None:
-        """Where a box of the source lies in what it becomes, in pixels; None when a crop leaves nothing of it.
-
-        box: left, top, right, bottom in the source as it is stored, of `width` x `height` pixels. A box that was
-        drawn on the upright picture takes the upright size and orientation 1.
-        """
-        left, top, right, bottom = box
+    def view(self, width: int, height: int, orientation: int) -> View:
+        """What a picture stored with these sides becomes."""
+        left, top, right, bottom = 0.0, 0.0, 1.0, 1.0
         for step in self.steps:
             if step.name == "orient":
-                corners = [_turned(x, y, width, height, orientation) for x, y in ((left, top), (right, bottom))]
+                corners = [_turned(x, y, 1.0, 1.0, orientation) for x, y in ((left, top), (right, bottom))]
                 (left, right), (top, bottom) = (sorted(values) for values in zip(*corners, strict=True))
                 width, height = (height, width) if orientation >= 5 else (width, height)
             elif step.name == "crop":
                 x0, y0, x1, y1 = window(width, height, **step.parameters)  # type: ignore[arg-type]  # as above
-                left, right = (min(max(value, x0), x1) - x0 for value in (left, right))
-                top, bottom = (min(max(value, y0), y1) - y0 for value in (top, bottom))
+                left, right = (left + (right - left) * x / width for x in (x0, x1))
+                top, bottom = (top + (bottom - top) * y / height for y in (y0, y1))
                 width, height = x1 - x0, y1 - y0
             elif step.name == "resize":
-                fitted = fit(width, height, **step.parameters)  # type: ignore[arg-type]  # as above
-                left, right = (value * fitted[0] / width for value in (left, right))
-                top, bottom = (value * fitted[1] / height for value in (top, bottom))
-                width, height = fitted
-        return (left, top, right, bottom) if left < right and top < bottom else None
+                width, height = fit(width, height, **step.parameters)  # type: ignore[arg-type]  # as above
+        turned = orientation == 1 or any(step.name == "orient" for step in self.steps)
+        return View(width, height, (left, top, right, bottom), turned)
 
     def to_json(self) -> dict[str, Any]:
         return {"steps": [step.to_json() for step in self.steps], "version": self.version}
@@ -176,7 +181,7 @@ def _order_problems(names: list[str]) -> Iterator[str]:
         yield f"steps: {len(names)} of them; at most {_MAX_STEPS}"
 
 
-def _turned(x: float, y: float, width: int, height: int, orientation: int) -> tuple[float, float]:
+def _turned(x: float, y: float, width: float, height: float, orientation: int) -> tuple[float, float]:
     """Where a point of the stored picture lies in the upright one (CIPA DC-008, tag 0x0112)."""
     return {
         2: (width - x, y),

@@ -53,7 +53,8 @@ class Canvas:
 
 @dataclass(frozen=True, slots=True)
 class StepKind:
-    """What a step's name stands for. version: rises when the same parameters come to mean other pixels."""
+    """What a step's name stands for. version: rises when the same parameters come to mean other pixels, or another
+    record of them (as for crop, whose pictures once did not say what they show)."""
 
     apply: Callable[..., None]
     parameters: Mapping[str, Parameter]
@@ -76,9 +77,9 @@ def _register(
     STEPS[function.__name__] = StepKind(apply, defaults, limits, version)
 
 
-def _step(**limits: Limits) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _step(version: int = 1, **limits: Limits) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        _register(function, function, limits)
+        _register(function, function, limits, version)
         return function
 
     return register
@@ -222,7 +223,7 @@ def orient(canvas: Canvas) -> None:
         canvas.repairs.append(f"turned upright (EXIF orientation {canvas.orientation})")
 
 
-@_step(share_x=(0.05, 1), share_y=(0.05, 1), at_x=(0, 1), at_y=(0, 1))
+@_step(version=2, share_x=(0.05, 1), share_y=(0.05, 1), at_x=(0, 1), at_y=(0, 1))
 def crop(canvas: Canvas, *, share_x: float = 1.0, share_y: float = 1.0, at_x: float = 0.5, at_y: float = 0.5) -> None:
     """Only a part kept: these shares of width and height, lying at the left or top (0), the middle or the end (1)."""
     width, height = canvas.size

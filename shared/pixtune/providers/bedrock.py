@@ -373,6 +373,11 @@ class BedrockProvider:
             except control.exceptions.ResourceNotFoundException:
                 return
 
+    def delete_model(self, model_id: str) -> None:
+        raise ProviderRefused(
+            f"{model_id} is all that is left of its job, and stays.", "Delete it in Bedrock's console."
+        )
+
     def _deployment(self, model_id: str) -> Mapping[str, Any] | None:
         control = self._aws.control
         try:
@@ -457,7 +462,6 @@ def _state(job: Mapping[str, Any]) -> JobState:
 def _view(job: Mapping[str, Any], run_id: str | None = None) -> JobView:
     """Of a job, or of its summary in a list. Its name is its id: unique in the account, and taken by every call."""
     state = _state(job)
-    failed = state is JobState.FAILED
     return JobView(
         job_id=job["jobName"],
         state=state,
@@ -466,8 +470,7 @@ def _view(job: Mapping[str, Any], run_id: str | None = None) -> JobView:
         run_id=run_id,
         # The model is named while it is still being made.
         model_id=(job.get("outputModelArn") or job.get("customModelArn")) if state is JobState.SUCCEEDED else None,
-        error_code="Failed" if failed else None,
-        error_message=job.get("failureMessage") if failed else None,
+        error_message=job.get("failureMessage") if state is JobState.FAILED else None,
     )
 
 

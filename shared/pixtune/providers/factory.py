@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pixtune.errors import ProviderRefused
+from pixtune.providers.azure import AzureProvider
 from pixtune.providers.bedrock import AwsSide, BedrockProvider, Home
 from pixtune.providers.limits import Limits
 from pixtune.providers.openai_shaped import OpenAIShapedProvider
@@ -46,4 +47,6 @@ def provider_for(
             f"There is no api_key for provider {name!r}.",
             f'Put {{"{name}": {{"api_key": "..."}}}} into the provider secret.',
         )
+    if name == "azure":
+        return AzureProvider(spec, urls[name], secrets[name])
     return OpenAIShapedProvider(spec, urls[name], key)

@@ -83,6 +83,7 @@ class OpenAIShapedProvider:
     ) -> None:
         self.spec = spec
         self._base_url, self._api_key, self._transport = base_url, api_key, transport
+        self._create_body: Mapping[str, str] | None = None  # what a provider wants in a create besides OpenAI's
 
     @cached_property
     def _client(self) -> openai.OpenAI:
@@ -217,6 +218,7 @@ class OpenAIShapedProvider:
                 seed=omit if request.seed is None else request.seed,
                 suffix=self.spec.suffix(request.suffix) or omit,
                 metadata={"run_id": request.run_id, "made_by": TAG},
+                extra_body=self._create_body,
             )
         return _view(job)
 
@@ -319,6 +321,15 @@ class OpenAIShapedProvider:
 
     def release(self, model_id: str) -> None:
         """Nothing is deployed, so nothing bills until it is released."""
+
+    def delete_model(self, model_id: str) -> None:
+        import openai
+
+        with self._faults(f"deleting model {model_id}"):
+            try:
+                self._client.models.delete(model_id)
+            except openai.NotFoundError:
+                return
 
     def answer(
         self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage

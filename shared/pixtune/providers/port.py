@@ -187,6 +187,10 @@ class TrainingProvider(Protocol):
 
     def release(self, model_id: str) -> None: ...
 
+    def delete_model(self, model_id: str) -> None:
+        """Remove a trained model for good; one that is not there is success. ProviderRefused: it stays."""
+        ...
+
     def answer(
         self, model_id: str, row: Row, system: str | None, prompt: str | None, detail: str, read_image: ReadImage
     ) -> Reply:

@@ -12,7 +12,7 @@ class Models(Protocol):
     """Model versions, aliases and their history. All reads are strongly consistent."""
 
     def register(self, model: ModelVersion) -> ModelVersion:
-        """Give the model the dataset's next number. A run has one model version: a repeat answers the first."""
+        """Give the model the dataset's next number. A checkpoint has one model version: a repeat answers that."""
         ...
 
     def model(self, dataset: str, number: int) -> ModelVersion | None: ...

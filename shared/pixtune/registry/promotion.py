@@ -16,9 +16,10 @@ from pixtune.evaluation.scoring import Answer, Comparison, compare
 from pixtune.examples.rows import Row
 from pixtune.providers.port import TrainingProvider
 from pixtune.registry.aliases import promote
+from pixtune.registry.keeping import keep_checkpoints, model_version
 from pixtune.registry.models import CHALLENGER, CHAMPION, AliasMove, ModelVersion
 from pixtune.registry.ports import Models
-from pixtune.training.ports import ArtifactStore, Runs
+from pixtune.training.ports import ArtifactStore, TrainingRuns
 from pixtune.training.run import Checkpoint, Run, RunStatus
 
 ProviderOf = Callable[[str, str], TrainingProvider]
@@ -90,7 +91,7 @@ def unseen_by(champion: Manifest, rows: Sequence[Row]) -> list[Row]:
 class Registrar:
     """What promoting a run's model takes. now: Unix seconds."""
 
-    runs: Runs
+    runs: TrainingRuns
     models: Models
     artifacts: ArtifactStore
     provider_of: ProviderOf
@@ -106,7 +107,7 @@ class Registrar:
             raise RunFault(f"Run {run_id} has no dataset version.", "Publish the dataset first.")
         manifest = read_manifest(self.artifacts, run.manifest_key)
         chosen, base = checkpoint_of(self.runs, run, step), checkpoint_of(self.runs, run, 0)
-        model = self.models.register(_model_version(run, manifest, chosen, self.now))
+        model = self.models.register(model_version(run, manifest, chosen, self.now))
         self.runs.update(run_id, {"stage": "PromoteModel", "model_version": model.number})
         for _ in range(_TRIES):
             promotion = self._settled(run, model)
@@ -193,34 +194,17 @@ class Registrar:
             self.runs.put_checkpoint(replace(freed, activated=False))
 
     def end_run(self, run_id: str, report_key: str) -> None:
-        """The run has succeeded, whichever alias its model got."""
-        ended_at = self.runs.get(run_id).ended_at or self.now
+        """The run has succeeded, whichever alias its model got; of its other checkpoints some are kept."""
+        run = self.runs.get(run_id)
+        policy = read_manifest(self.artifacts, run.manifest_key or "").settings.checkpoints
+        provider = self.provider_of(run.settings.provider, run.settings.base_model)
+        keep_checkpoints(run, policy, now=self.now, runs=self.runs, models=self.models, provider=provider)
         self.runs.update(
             run_id,
             {
                 "status": RunStatus.SUCCEEDED.value,
                 "stage": "TrainingSucceeded",
-                "ended_at": ended_at,
+                "ended_at": run.ended_at or self.now,
                 "report_key": report_key,
             },
         )
-
-
-def _model_version(run: Run, manifest: Manifest, chosen: Checkpoint, now: float) -> ModelVersion:
-    return ModelVersion(
-        dataset=run.dataset,
-        number=0,
-        run_id=run.run_id,
-        step=chosen.step,
-        provider=run.settings.provider,
-        base_model=run.settings.base_model,
-        model_id=chosen.model_id,
-        version=manifest.version,
-        version_digest=manifest.digest,
-        manifest_key=manifest.key,
-        recipe=manifest.recipe,
-        created_at=now,
-        score=chosen.score,
-        evaluation_key=chosen.evaluation_key,
-        retires_on=(run.estimate or {}).get("retires_on"),
-    )

@@ -205,8 +205,8 @@ def _render_with(provider: TrainingProvider) -> Render:
 
 
 def _folder(plan_key: str, upload_id: str) -> str:
-    """Where an upload's records are."""
-    return f"{plan_key.removesuffix('.json')}/{upload_id}"
+    """Where an upload's records are. A provider's id may hold any character, so a hash of it stands in the key."""
+    return f"{plan_key.removesuffix('.json')}/{sha256(upload_id.encode()).hexdigest()[:16]}"
 
 
 def _part_key(folder: str, number: int) -> str:

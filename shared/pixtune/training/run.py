@@ -220,6 +220,7 @@ class Checkpoint:
     score: share of test examples answered exactly, 0 to 1; None before it is evaluated.
     evaluation_key: where the answers and slice scores lie in the artifacts bucket.
     activated: the provider was asked to let it answer, and not yet to take it down: it may bill.
+    kept: whether it can be returned to, with kept_because; None before that is decided, at the end of its run.
     """
 
     run_id: str
@@ -229,6 +230,8 @@ class Checkpoint:
     score: float | None = None
     evaluation_key: str | None = None
     activated: bool = False
+    kept: bool | None = None
+    kept_because: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {item.name: getattr(self, item.name) for item in fields(self)} | {"metrics": dict(self.metrics)}

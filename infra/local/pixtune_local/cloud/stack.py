@@ -50,6 +50,7 @@ LOCAL_PARAMETERS: Mapping[str, str] = {
     "SettleDeadlineSeconds": "120",
     "FactsWindowSeconds": "0",
     "ConvertConcurrency": "4",
+    "ReadObjectTags": "true",
 }
 NO_PARAMETERS: Mapping[str, str] = {}
 PROVIDER_KEY = "sk-local"
@@ -389,11 +390,13 @@ def _with_caller(info: StackInfo) -> StackInfo:
     )
 
 
-def _permit_caller(info: StackInfo, buckets: list[str]) -> None:
+def _permit_caller(info: StackInfo, buckets: list[str], queue_urls: list[str]) -> None:
     arns = [f"arn:aws:s3:::{bucket}{part}" for bucket in buckets for part in ("", "/*")]
     statements = [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}]
     if arns:
         statements.append({"Effect": "Allow", "Action": "s3:*", "Resource": arns})  # type: ignore[dict-item]  # one or many
+    if queues := [f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rsplit('/', 1)[-1]}" for url in queue_urls]:
+        statements.append({"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": queues})  # type: ignore[dict-item]  # as above
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
     client(info, "iam").put_user_policy(UserName=CALLER, PolicyName="use-pixtune", PolicyDocument=policy)
 
@@ -434,7 +437,7 @@ def _deploy(root: Path, info: StackInfo, archives: dict[str, Path], parameters: 
     def ids(kind: str) -> list[str]:
         return [found["PhysicalResourceId"] for found in resources if found["ResourceType"] == kind]
 
-    _permit_caller(info, ids("AWS::S3::Bucket"))
+    _permit_caller(info, ids("AWS::S3::Bucket"), [url for name, url in outputs.items() if name.endswith("QueueUrl")])
     apis = ids("AWS::ApiGatewayV2::Api")
     api_url = f"{info.endpoint_url}/_aws/execute-api/{apis[0]}" if apis else None
     info = StackInfo(**{**vars(info), "outputs": outputs, "api_url": api_url})
