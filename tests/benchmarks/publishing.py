@@ -43,7 +43,8 @@ def measure() -> dict[str, Any]:
 
     from pixtune.aws import clients
     from pixtune.aws.buckets import Artifacts
-    from pixtune.aws.examples_table import ExamplesTable, in_threads
+    from pixtune.aws.examples_table import ExamplesTable
+    from pixtune.aws.threads import in_threads
     from pixtune.datasets import publish
     from pixtune.providers.limits import spec_for
 
