@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from base64 import b64decode
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -15,7 +14,7 @@ from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.aws.workflow import StepFunctions
 from pixtune.settings import Environment
-from pixtune.training.webhook import receive
+from pixtune.training.webhook import body_of, receive
 
 logger = Logger(service="receive_webhook")
 environment = Environment(os.environ)
@@ -23,11 +22,11 @@ secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    provider, body = event["pathParameters"]["provider"], event.get("body") or ""
+    provider = event["pathParameters"]["provider"]
     receipt = receive(
         provider,
-        b64decode(body) if event.get("isBase64Encoded") else body.encode("utf-8", "surrogatepass"),
-        {name.lower(): value for name, value in event["headers"].items()},
+        body_of(event),
+        {name.lower(): value for name, value in event.get("headers", {}).items()},
         secrets.read().get(provider, {}).get("webhook_secret", ""),
         now=time.time(),
         runs=RunsTable(clients.dynamodb(), environment.runs_table),

@@ -224,6 +224,26 @@ def test_a_webhook_only_wakes_the_poll_whether_it_is_lost_repeated_or_forged(ser
     assert refused.value.code in (400, 401)
 
 
+def test_a_training_is_watched_while_it_runs_held_up_and_let_go_on(service: Service, faults: Any) -> None:
+    drop_lit(service, "paused")
+    faults(queue={"step_seconds": 0.15})
+    run_id = service.request("paused", hyperparameters={"n_epochs": 2}, seed=1)
+    path = f"/v1/runs/{run_id}"
+    wait_for("a curve", lambda: len(service.api.get(f"{path}/metrics")["items"]) > 2 or None, 90)
+    assert service.run(run_id)["stage"] == "PollTraining"
+    service.api.call("POST", f"{path}/pause")
+    wait_for("the pause", lambda: service.run(run_id)["provider_status"] == "paused" or None)
+    faults(queue={})
+    service.api.call("POST", f"{path}/unpause")
+    record = service.wait_for_end(run_id)
+    assert record["status"] == "succeeded", record["failure"]
+    told = [event["name"] for event in service.api.get(f"{path}/events")["items"]]
+    assert told.count("job-paused") == told.count("job-succeeded") == 1
+    kept = [point["kept"] for point in service.api.get(f"{path}/checkpoints")["items"] if point["step"]]
+    assert kept
+    assert all(kept)
+
+
 def test_a_refusal_of_the_provider_is_told_with_what_to_do_and_never_retried(service: Service, faults: Any) -> None:
     drop_lit(service, "refused")
     faults({"method": "POST", "path": "/v1/fine_tuning/jobs", "kind": "status", "status": 403, "times": None})
@@ -260,18 +280,19 @@ def test_a_dataset_that_breaks_its_own_policy_is_not_trained_and_is_when_it_is_m
     assert (mended["status"], mended["version"]) == ("succeeded", record["version"] + 1), mended["failure"]
 
 
-def test_a_failed_run_is_resumed_and_keeps_its_version_and_files(service: Service, faults: Any) -> None:
+def test_a_refused_run_leaves_no_file_behind_and_is_resumed_with_its_version(service: Service, faults: Any) -> None:
     drop_lit(service, "resumed")
     faults({"method": "POST", "path": "/v1/fine_tuning/jobs", "kind": "status", "status": 403, "times": 1})
     run_id = service.request("resumed", hyperparameters={"n_epochs": 1}, seed=1)
     failed = service.wait_for_end(run_id)
     assert failed["status"] == "failed"
+    wait_for("the orphans' deletion", lambda: service.run(run_id)["files"] == {} or None)
     service.api.call("POST", f"/v1/runs/{run_id}/resume")
     wait_for("attempt 2", lambda: service.run(run_id)["attempt"] == 2 or None)
     record = service.wait_for_end(run_id)
     assert (record["status"], record["attempt"]) == ("succeeded", 2), record["failure"]
     assert record["version_digest"] == failed["version_digest"]
-    assert record["files"] == failed["files"]
+    assert set(record["files"]) == {"training", "validation"}
     assert len(service.jobs_of({run_id})) == 1
 
 

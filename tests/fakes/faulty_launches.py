@@ -38,13 +38,16 @@ _ids = count(1)
 @dataclass
 class FaultyLaunch:
     """faults: number of the request that goes wrong -> a name in MODES. called_off: whether the run is stopped after
-    its launch, so that its job has to be cancelled."""
+    its launch, so that its job has to be cancelled. at_create: what the first create runs into, instead of `faults`.
+    patient: the same provider for what is done and looked at when the faults are over."""
 
     server: Provider
     adapter: OpenAIShapedProvider
+    patient: OpenAIShapedProvider
     file_id: str
     called_off: bool
     faults: Mapping[int, str] = field(default_factory=dict)
+    at_create: str | None = None
 
     def __post_init__(self) -> None:
         self.run_id = f"run_{next(_ids)}"
@@ -66,6 +69,8 @@ class FaultyLaunch:
         # A rule sees only requests that no earlier rule took: the second fault counts one request less.
         for earlier, rule in enumerate(rules):
             rule["skip"] -= earlier
+        if self.at_create:
+            rules = [{"method": "POST", "path": JOBS, **MODES[self.at_create]}]
         self.server.faults(rules=rules, queue={"stuck": True})
         self._follow()
         made = [(entry["method"], entry["path"]) for entry in self.server.admin("GET", "requests")["data"]]
@@ -120,8 +125,8 @@ class FaultyLaunch:
         record_failure(failed, now=self.now, runs=self.runs, provider_of=lambda _: self.adapter, named=lambda _: ())
 
     def _sweep(self) -> None:
-        tidy_up(now=self.now, runs=self.runs, provider_of=lambda _: self.adapter, named=lambda _: ())
-        cancel_strays(now=self.now, window=WINDOW, runs=self.runs, provider=self.adapter)
+        tidy_up(now=self.now, runs=self.runs, provider_of=lambda _: self.patient, named=lambda _: ())
+        cancel_strays(now=self.now, window=WINDOW, runs=self.runs, provider=self.patient)
 
     # --- what is left
 
@@ -130,7 +135,7 @@ class FaultyLaunch:
         return self.runs.get(self.run_id)
 
     def living(self) -> Sequence[JobView]:
-        return [job for job in self.adapter.find_jobs(self.run_id) if not job.state.ended]
+        return [job for job in self.patient.find_jobs(self.run_id) if not job.state.ended]
 
     def wrong(self) -> str | None:
         """What must not be so: more than one job, a job of a failed run, a running run without its job."""
@@ -144,7 +149,7 @@ class FaultyLaunch:
 
     def clear(self) -> None:
         for job in self.living():
-            self.adapter.cancel(job.job_id)
+            self.patient.cancel(job.job_id)
 
 
 class _Counting:

@@ -109,8 +109,8 @@ def test_an_alias_goes_back_to_any_checkpoint_that_was_kept(api: World) -> None:
     assert (moved.status, moved.body["model_version"], moved.body["model"]["model_id"]) == (200, 1, "ft:10")
     again = api("POST", path.replace("champion", "steady"), {"run_id": run_id, "step": 10}, none_yet)
     assert again.body["model_version"] == 1
-    for body in ({}, {"model_version": 1, "run_id": run_id, "step": 10}, {"run_id": run_id}, {"step": 10}):
-        assert_problem(api("POST", path, body, none_yet), 422, "invalid_body")
+    for wrong in ({}, {"model_version": 1, "run_id": run_id, "step": 10}, {"run_id": run_id}, {"step": 10}):
+        assert_problem(api("POST", path, wrong, none_yet), 422, "invalid_body")
     other = api("POST", "/v1/models/dogs/champion/promote", {"run_id": run_id, "step": 10}, none_yet)
     assert_problem(other, 422, "run_of_another_dataset")
     assert_problem(api("POST", path, {"run_id": "run_x", "step": 1}, none_yet), 404, "run_unknown")

@@ -206,7 +206,9 @@ def test_a_training_is_polled_to_its_end_and_leaves_checkpoints_and_a_loss_curve
     assert losses[-1] < losses[0]
     run = desk.runs.get("run_whole")
     assert (run.provider_status, run.steps[0]) == ("succeeded", 0)
-    assert desk.runs.events("run_whole")[0].name == "launched"
+    told = desk.runs.events("run_whole")
+    assert {"launched", "job-succeeded"} <= {event.name for event in told}
+    assert "The job has successfully completed" in [event.text for event in told if event.name == "job-message"]
 
 
 @pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])

@@ -95,6 +95,8 @@ def bench(provider: Provider, patch: pytest.MonkeyPatch) -> Iterator[Bench]:
         "APPROVAL_ABOVE_USD": "",
         "APPROVAL_TIMEOUT_SECONDS": "3600",
         "MIN_MODEL_DAYS": "60",
+        "MODELS_TABLE": "models",
+        "QUEUE_LIMIT_SECONDS": "21600",
     }
     for name, value in variables.items():
         patch.setenv(name, value)
@@ -112,6 +114,12 @@ def bench(provider: Provider, patch: pytest.MonkeyPatch) -> Iterator[Bench]:
         for maker in makers:
             maker.cache_clear()
         make_tables(clients.dynamodb())
+        clients.dynamodb().create_table(
+            TableName="models",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
         secret = {"local": {"api_key": provider.api_key, "webhook_secret": WEBHOOK_SECRET}}
         arn = clients.secretsmanager().create_secret(Name="provider", SecretString=json.dumps(secret))["ARN"]
         patch.setenv("PROVIDER_SECRET_ARN", arn)

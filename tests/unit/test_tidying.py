@@ -145,7 +145,7 @@ def test_a_run_resumed_before_its_files_went_uploads_them_again_and_is_left_alon
     yard.fail()
     assert yard.runs.begin_attempt("run_1", 1, next_attempt(yard.run, 200.0))
     yard.provider.refusing = None
-    assert yard.run.files == {}
+    assert (yard.run.files, yard.run.uploads) == ({}, {})
     assert yard.sweep() == []
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 from tests.fakes.models import FakeModels
 from tests.fakes.provider_jobs import FakeProvider
 from tests.fakes.runs import FakeRuns
-from tests.workflow.stage import Function, Json, Raised, Stage, in_turn, training_machine
+from tests.workflow.stage import Json, Raised
+from tests.workflow.test_training_paths import Training
 
 from pixtune.evaluation.activation import activate_model, release_model
 from pixtune.registry.aliases import promote
@@ -40,19 +42,9 @@ class Play:
         for step in RUN.steps:
             self.runs.put_checkpoint(Checkpoint("run_1", step, f"ft:{step}"))
         self._named = named
-        answers: dict[str, Json] = {
-            "SettleUploads": {"settled": True, "wait_seconds": 0, "poll_min_seconds": 30, "poll_max_seconds": 60},
-            "PublishDataset": {},
-            "CheckReadiness": {},
-            "UploadFiles": {},
-            "LaunchTraining": {"outcome": "launched", "wait_seconds": 0},
-            "RecordCheckpoints": {"steps": [{"step": step} for step in RUN.steps]},
-            "ChooseCheckpoint": {"step": 40},
-        }
-        functions: dict[str, Function] = {name: in_turn(answer) for name, answer in answers.items()}
-        functions |= {
-            "EvaluateCheckpoint": lambda payload: {"step": payload["step"], "score": 0.5},
-            "PollTraining": self.poll,
+        functions: dict[str, Any] = {  # Any: Training takes functions by name beside numbers
+            "RecordCheckpoints": lambda _: {"steps": [{"step": step} for step in RUN.steps]},
+            "ChooseCheckpoint": lambda _: {"step": 40},
             "ActivateModel": self.activate,
             "ReleaseModel": self.release,
             "PromoteModel": self.promote,
@@ -60,14 +52,11 @@ class Play:
         }
         if fails != "PromoteModel":
             functions[fails] = self.fail
-        self.stage = Stage(training_machine(), functions)
+        self.stage = Training(**functions)
         self.stage.run({"run_id": "run_1", "attempt": 1})
 
     def fail(self, _: Json) -> Json:
         raise Raised("KeyError", "'rows'")
-
-    def poll(self, payload: Json) -> None:
-        self.stage.engine.tokens.succeed(payload["task_token"], {"status": "succeeded"})
 
     def activate(self, payload: Json) -> Json:
         which = (payload["run_id"], payload["attempt"], payload["step"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
-from pixtune.compliance.gate import Judges, judge, report_key
+from pixtune.compliance.gate import Judges, judge, refuse, report_key
 from pixtune.compliance.ports import Moderator, SkipPredictor
 from pixtune.costs.calibration import calibrated
 from pixtune.costs.estimate import Estimate, estimate
+from pixtune.datasets.card_files import store_judged_card
 from pixtune.datasets.reading import read_manifest, read_split
 from pixtune.errors import DatasetNotReady
 from pixtune.evaluation.sample import sampled
@@ -44,11 +45,12 @@ def check_readiness(
     manifest = read_manifest(artifacts, run.manifest_key)
     splits = {split: read_split(artifacts, manifest, split) for split in ("train", "validation", "test")}
     spec = limits.spec(run.settings.provider, run.settings.base_model)
-    told = provider.retires_on(spec.base_model)  # the provider's own word counts before the table's
-    spec = replace(spec, answer_until=told) if told else spec
+    ends = provider.retires_on(spec.base_model)  # the provider's own word counts before the table's
+    spec = replace(spec, answer_until=ends) if ends else spec
     found = problems(splits, manifest.settings, run.settings, spec, today)
+    named = satisfied(splits, manifest.settings, limits, today, least_days)
+    instead = [name for name in named if name != f"{spec.provider}/{spec.base_model}"]
     if spec.answer_until is not None and (spec.answer_until - today).days < least_days:
-        instead = satisfied(splits, manifest.settings, limits, today, least_days)
         accepted = run.settings.terms.accept_retirement
         found += too_short_lived(spec, today, least_days, accepted, instead)
     if found:
@@ -57,16 +59,20 @@ def check_readiness(
         raise DatasetNotReady(
             f"Version {manifest.version} of {manifest.dataset} has {len(found)} problem(s) for {spec.title}:\n"
             f"{listed}{more}",
-            "Mend them, and request the training again.",
+            "Mend them, and request the training again."
+            + (f" As it is, this version keeps the limits of {', '.join(instead)}." if instead else ""),
         )
     judges = Judges(provider if isinstance(provider, Moderator) else None, predictor, spec.content_skips, each)
     report = judge(manifest, [row for rows in splits.values() for row in rows], artifacts, judges)
+    card = store_judged_card(manifest, report, artifacts, today)
+    refuse(report)
     epochs = run.settings.hyperparameters.n_epochs
     bills = runs.observations(spec.provider, spec.base_model)
     cost = calibrated(estimate(splits["train"], sampled(splits["test"]), manifest.settings, epochs, spec), bills)
     notes = [*advice(len(splits["train"]), run.settings, spec, today), *report.warnings()]
     retires = spec.answer_until.isoformat() if spec.answer_until else None
-    compliance = {"report": report_key(manifest, report.asked), "summary": report.summary}
-    kept = cost.to_json() | {"notes": notes, "retires_on": retires, "compliance": compliance}
+    compliance = {"report": report_key(manifest, report.asked), "summary": report.summary, "card": card}
+    told = {"notes": notes, "retires_on": retires, "compliance": compliance, "alternatives": instead}
+    kept = cost.to_json() | told
     runs.update(run_id, {"stage": "CheckReadiness", "estimate": kept})
     return cost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixtune.errors import RunNotResumable
+from pixtune.errors import ProviderRefused, RunNotResumable
 from pixtune.training.launch import lives
 from pixtune.training.ports import TrainingRuns, Workflow
 from pixtune.training.run import Run, RunStatus
@@ -42,8 +42,9 @@ def next_attempt(run: Run, now: float) -> dict[str, Any]:
         "asked": None,
         "untidy": False,
     }
-    if run.untidy and run.provider_job_id is None and run.intent_at is None:
-        changes["files"] = {}  # they are about to be deleted, and uploading finds those that are not
+    refused = run.failure is not None and run.failure.code == ProviderRefused.code
+    if refused and run.provider_job_id is None and run.intent_at is None:
+        changes |= {"files": {}, "uploads": {}}  # they are deleted or about to be; uploading finds those that are not
     if run.version is None:
         changes["requested_at"] = now  # it will publish what is there now
     if run.provider_job_id is not None and not lives(run.provider_status):

@@ -20,6 +20,7 @@ from pixtune.training.waking import wake
 
 TOLERANCE_SECONDS = 300  # between the sender's clock and ours, both ways
 MAX_BYTES = 256 * 1024
+MAX_ID = 256  # characters of a webhook's or a job's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ def refusal(body: bytes, headers: Mapping[str, str], secrets: str, now: float) -
     if missing:
         return Receipt(400, "missing_header", f"Missing: {', '.join(missing)}.")
     message_id, timestamp, signatures = (headers[name] for name in names)
+    if not (message_id.isascii() and message_id.isprintable() and len(message_id) <= MAX_ID):
+        return Receipt(400, "bad_id", f"webhook-id must be at most {MAX_ID} visible ASCII characters.")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 16):
         return Receipt(400, "bad_timestamp", "webhook-timestamp must be whole Unix seconds.")
     if abs(now - int(timestamp)) > TOLERANCE_SECONDS:
@@ -59,13 +62,24 @@ def refusal(body: bytes, headers: Mapping[str, str], secrets: str, now: float) -
         hmac.digest(base64.b64decode(secret.removeprefix("whsec_")), signed, sha256) for secret in secrets.split()
     ]
     given = [
-        value.encode()
+        value.encode("utf-8", "surrogatepass")
         for version, _, value in (part.partition(",") for part in signatures.split())
         if version == "v1"
     ]
     # Every pair is compared, in constant time each.
     matches = [hmac.compare_digest(base64.b64encode(digest), value) for digest in expected for value in given]
     return None if any(matches) else Receipt(401, "bad_signature", "The signature does not match.")
+
+
+def body_of(event: Mapping[str, Any]) -> bytes:
+    """The raw body of an HTTP API event, as it was signed; what is no base64 though it should be is no body."""
+    text = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return text.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(text)
+    except ValueError:
+        return b""
 
 
 def receive(
@@ -96,4 +110,5 @@ def _job_id(body: bytes) -> str | None:
         job_id = json.loads(body)["data"]["id"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return job_id if isinstance(job_id, str) and 0 < len(job_id) <= 256 else None
+    plain = isinstance(job_id, str) and job_id.isascii() and 0 < len(job_id) <= MAX_ID
+    return str(job_id) if plain else None
