@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from tests.fakes.simulated_launches import WINDOW, Died, MutableRuns, Port, Rules, World
 
-from pixtune.errors import PixtuneError, ProviderJobEnded
+from pixtune.errors import PixtuneError, ProviderJobEnded, RunDeadlinePassed
 from pixtune.providers.port import JobState
 from pixtune.training.budget import Budget
 from pixtune.training.launch import LaunchLimits
@@ -100,7 +100,10 @@ class MoneyWorld(World):
         self.runs.update(run_id, {"estimate": {"usd": {"low": 1.0, "mid": 2.0, "high": PRICE}}})
 
     def _end(self, run_id: str) -> None:
-        """The job ends, and with it the run; or a later step fails after the job has succeeded."""
+        """The job ends, and with it the run; or a later step fails after the job has succeeded; or the run ends first,
+        and its job lives on where the provider does not hear that it is to stop."""
+        if self.faulty and self.dice.random() < 0.2:
+            raise RunDeadlinePassed("the job still runs")
         super()._end(run_id)
         job_id = self.store.get(run_id).provider_job_id
         if job_id is None:
@@ -117,10 +120,19 @@ class MoneyWorld(World):
                 now=self.now, window_of=lambda *_: WINDOW, runs=self.runs, provider_named=lambda *_: self.provider
             )
 
+    def insist(self) -> None:
+        """A person who takes up again whatever has failed, without waiting for it to be sorted out."""
+        for _ in range(8):
+            self.sleep(self.dice.uniform(5, 40))
+            for run in list(self.store.records.values()):
+                if run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and self.dice.random() < 0.5:
+                    self.spawn(partial(self._resume, run.run_id))
+
     def live_through(self) -> None:
         for person in range(TRAININGS):
             self.spawn(partial(self.ask, str(person)))
         self.spawn(self.meddle)
+        self.spawn(self.insist)
         self.run()
         self.faulty = False
         # One run that ended while its job might go on is never taken up again; the others must not wait for it.
