@@ -1,7 +1,9 @@
-"""`pixtune data push | check | show | versions`: folders and datasets in; uploads, verdicts and counts out."""
+"""`pixtune data push | check | show | verdicts | versions | compliance`: folders and datasets in, verdicts and counts
+out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -200,7 +202,15 @@ def show(
         whole = key if key.startswith(f"{dataset}/") else f"{dataset}/{key}"
         _show_one(api.get(f"{base}/uploads", key=whole), as_json)
     elif state is not None:
-        _list_examples(api, base, state, as_json)
+        columns = ("example", "state", "images", "why")
+        _pages(
+            api,
+            f"{base}/examples",
+            columns,
+            lambda item: (item["example_id"], item["state"], ", ".join(item["images"]), _why(item)),
+            as_json,
+            state=state,
+        )
     else:
         summary = api.get(base)
         if as_json:
@@ -216,26 +226,6 @@ def _show_one(upload: dict[str, Any], as_json: bool) -> None:
         return
     examples = [f"{example['example_id']} {example['state']}" for example in upload["examples"]]
     facts(_flat(upload | {"examples": examples}))
-
-
-def _list_examples(api: Any, base: str, state: str, as_json: bool) -> None:  # Any: client.Api, imported when needed
-    cursor: str | None = None
-    while True:
-        page = api.get(f"{base}/examples", state=state, limit=100, cursor=cursor)
-        if as_json:
-            for item in page["items"]:
-                json_line(item)
-        else:
-            table(
-                ("example", "state", "images", "why"),
-                [
-                    (item["example_id"], item["state"], ", ".join(item["images"]), _why(item))
-                    for item in page["items"]
-                ],
-            )
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
 
 
 @app.command()
@@ -273,6 +263,85 @@ def versions(
     else:
         say(f"{dataset} has no versions yet; a run cuts one.")
         next_step(f"pixtune run start {dataset} --wait")
+
+
+@app.command()
+def verdicts(
+    ctx: typer.Context,
+    dataset: Annotated[str | None, typer.Argument(help="The dataset; without one, uploads outside any.")] = None,
+    only: Annotated[str | None, typer.Option(help="accepted, fixed or rejected.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What became of each upload of a dataset or, without one, of each upload that is in no dataset's folder."""
+    from urllib.parse import quote
+
+    from pixtune_cli import target
+    from pixtune_cli.client import Api
+
+    where = target.find(ctx.obj, Path.cwd())
+    say(f"on {where.name}")
+    path = f"/v1/datasets/{quote(dataset, safe='')}/verdicts" if dataset else "/v1/verdicts"
+    columns = ("upload", "verdict", "code", "why")
+
+    def row(item: dict[str, Any]) -> tuple[Any, ...]:
+        found = item["verdict"]
+        return (item["key"], found["verdict"], found["code"], f"{found['detail']} {found['fix']}".strip())
+
+    _pages(Api(where), path, columns, row, as_json, verdict=only)
+
+
+@app.command()
+def compliance(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="The dataset.")],
+    version: Annotated[int, typer.Argument(min=1, help="The version.")],
+    as_json: AsJson = False,
+) -> None:
+    """What the checks of compliance found in a version, example by example, refused ones first."""
+    from urllib.parse import quote
+
+    from pixtune_cli import target
+    from pixtune_cli.client import Api
+
+    where = target.find(ctx.obj, Path.cwd())
+    say(f"on {where.name}")
+    api, path = Api(where), f"/v1/datasets/{quote(dataset, safe='')}/versions/{version}/compliance"
+    if not as_json:
+        report = api.get(path, limit=1)
+        for check, counts in report["summary"].items():
+            line(f"{check}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+        for note in report["notes"]:
+            line(note)
+    columns = ("example", "level", "check", "where", "found")
+    _pages(
+        api,
+        path,
+        columns,
+        lambda item: (item["example_id"], item["level"], item["code"], item["where"], item["detail"]),
+        as_json,
+    )
+
+
+def _pages(
+    api: Any,  # Any: client.Api, imported when needed
+    path: str,
+    columns: tuple[str, ...],
+    row: Callable[[dict[str, Any]], tuple[Any, ...]],
+    as_json: bool,
+    **query: str | None,
+) -> None:
+    """Show a list to its end: pages may come short, or empty, before it."""
+    cursor: str | None = None
+    while True:
+        page = api.get(path, limit=100, cursor=cursor, **query)
+        if as_json:
+            for item in page["items"]:
+                json_line(item)
+        elif page["items"]:
+            table(columns, [row(item) for item in page["items"]])
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
 
 
 @app.command()

@@ -1,12 +1,14 @@
-"""`/v1/datasets`: where to put a file, what became of it, and what a dataset holds."""
+"""`/v1/datasets` and `/v1/verdicts`: where to put a file, what became of it, and what a dataset holds."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pixtune.keys import NO_DATASET
 from problems import bad_parameter, not_found
 from reading import after_of, body_of, cursor_for, dataset_named, limit_of, parameter, rfc3339
 
@@ -39,6 +41,9 @@ class DatasetRoutes:
             ("GET", "/v1/datasets/<dataset>/examples", "list_examples", self.list_examples),
             ("GET", "/v1/datasets/<dataset>/versions", "list_versions", self.list_versions),
             ("GET", "/v1/datasets/<dataset>/versions/<version>", "get_version", self.get_version),
+            ("GET", "/v1/datasets/<dataset>/versions/<version>/compliance", "get_compliance", self.get_compliance),
+            ("GET", "/v1/datasets/<dataset>/verdicts", "list_verdicts", self.list_verdicts),
+            ("GET", "/v1/verdicts", "list_stray_verdicts", self.list_stray_verdicts),
             ("GET", "/v1/datasets/<dataset>", "get_dataset", self.get_dataset),
         ]
 
@@ -105,15 +110,74 @@ class DatasetRoutes:
         return {"items": [version | {"created_at": rfc3339(version["created_at"])} for version in found]}
 
     def get_version(self, dataset: str, version: str) -> dict[str, Any]:
-        """One version with a link to its card for 15 minutes; null where the version has none."""
+        """One version with a link to its card for 15 minutes: the one of its latest judgement, where it was judged.
+        Null where the version has none."""
+        found = self._version(dataset, version)
+        key = found["card_key"] and self._artifacts.newest(found["card_key"].removesuffix(".html"), ".html")
+        link = self._artifacts.link(key, LINK_SECONDS) if key else None
+        return {"dataset": dataset, **found, "card_url": link}
+
+    def get_compliance(self, dataset: str, version: str) -> dict[str, Any]:
+        """The latest report on a version, and a page of its findings by example, refused ones first."""
+        from pixtune.compliance.listing import findings_page
+        from pixtune.compliance.report import Report
+
+        event, found = self._app.current_event, self._version(dataset, version)
+        key = self._artifacts.newest(found["manifest_key"].removesuffix("manifest.json") + "compliance", ".json")
+        stored = self._artifacts.get(key) if key else None
+        if stored is None:
+            raise not_found(
+                "not_judged",
+                f"Version {version} of {dataset} has not been judged: that is done when a run asks for it.",
+            )
+        report = Report.from_json(json.loads(stored))
+        after = after_of(event, "compliance", key)
+        items, following = findings_page(report, limit_of(event), _number(after))
+        return {
+            "dataset": dataset,
+            "version": report.version,
+            "report": key,
+            "policy": report.policy.to_json(),
+            "asked": report.asked,
+            "summary": report.summary,
+            "notes": report.notes,
+            "items": items,
+            "next_cursor": cursor_for(following, "compliance", key),
+        }
+
+    def list_verdicts(self, dataset: str) -> dict[str, Any]:
+        """The verdicts of a dataset's uploads, or of one kind of them."""
+        return self._verdicts(dataset_named(dataset))
+
+    def list_stray_verdicts(self) -> dict[str, Any]:
+        """The verdicts of uploads outside any dataset."""
+        return self._verdicts(NO_DATASET)
+
+    def _verdicts(self, dataset: str) -> dict[str, Any]:
+        event = self._app.current_event
+        outcome = parameter(event, "verdict")
+        if outcome not in (None, "accepted", "fixed", "rejected"):
+            raise bad_parameter(
+                "verdict", "verdict_invalid", f"{outcome!r} is no verdict; use accepted, fixed, rejected."
+            )
+        after = _known(after_of(event, "verdicts", dataset, outcome))
+        items, after = self._examples.uploads_page(dataset, outcome=outcome, limit=limit_of(event), after=after)
+        return {"items": items, "next_cursor": cursor_for(after, "verdicts", dataset, outcome)}
+
+    def _version(self, dataset: str, version: str) -> dict[str, Any]:
         for found in self.list_versions(dataset)["items"]:
             if str(found["version"]) == version:
-                key = found["card_key"]
-                link = self._artifacts.link(key, LINK_SECONDS) if key else None
-                return {"dataset": dataset, **found, "card_url": link}
+                known: dict[str, Any] = found
+                return known
         raise not_found(
             "version_unknown", f"{dataset} has no version {version}. GET /v1/datasets/{dataset}/versions lists them."
         )
+
+
+def _number(after: str | None) -> int:
+    if after is not None and not re.fullmatch("[0-9]{1,9}", after):
+        raise bad_parameter("cursor", "cursor_invalid", "The cursor is not one this list gave; start without one.")
+    return int(after or 0)
 
 
 def _known(after: str | None) -> str | None:

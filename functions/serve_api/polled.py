@@ -20,5 +20,5 @@ def polled(event: APIGatewayProxyEventV2, body: dict[str, Any]) -> Response[str]
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     known = {part.strip().removeprefix("W/") for part in event.headers.get("if-none-match", "").split(",")}
     if known & {tag, "*"}:
-        return Response(HTTPStatus.NOT_MODIFIED.value, headers=headers)
+        return Response(HTTPStatus.NOT_MODIFIED.value, body="", headers=headers)  # a gateway may not send None
     return Response(HTTPStatus.OK.value, "application/json", text, headers)

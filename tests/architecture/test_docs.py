@@ -10,6 +10,7 @@ import pytest
 from tests.architecture.expanded import ROOT
 from typer.testing import CliRunner
 
+from pixtune.annotations.dataset_toml import read as read_toml
 from pixtune.evaluation.retention import RetentionPolicy
 from pixtune.providers.limits import all_specs
 from pixtune.verdicts import MEANINGS, Code
@@ -64,3 +65,16 @@ def test_the_page_on_following_names_commands_that_exist_limits_of_the_template_
     assert all(f"  {name}:" in template for name in re.findall(r"`((?:Run|Queue|Poll)\w+|StuckJobsAlarm)`", page))
     (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert tomllib.loads(settings)["checkpoints"] == RetentionPolicy().to_json()
+
+
+def test_the_page_on_compliance_shows_settings_that_are_read_and_the_check_that_ships() -> None:
+    page = (ROOT / "docs/compliance.md").read_text()
+    settings = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(settings) == 2
+    for text in settings:
+        assert read_toml("cards/dataset.toml", text).refusal is None
+    (check,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert check in (ROOT / "shared/pixtune/compliance/own_checks.py").read_text()
+    for command in re.findall(r"`pixtune ([a-z ]+?) cards", page):
+        shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"TERM": "dumb"})
+        assert shown.exit_code == 0, command

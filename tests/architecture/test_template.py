@@ -190,6 +190,7 @@ def test_the_secret_is_named_by_its_arn_attribute() -> None:
 # Per function, of Bedrock what it does and no more.
 BEDROCK = {
     "CheckReadiness": {"GetCustomModel", "GetFoundationModel"},
+    "CheckRetirement": {"GetCustomModel", "GetFoundationModel"},
     "ServeApi": {"GetCustomModel", "GetFoundationModel"},
     "LaunchTraining": {
         "CreateModelCustomizationJob",

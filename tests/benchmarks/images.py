@@ -1,182 +1,183 @@
-"""Conversion side by side: the sandbox, the same code without it, plain Pillow, and pyvips when it is installed.
+"""Conversion side by side: ours end to end through the sandbox, plain Pillow, and pyvips and sharp where installed.
 
-Pictures are drawn: noise at several scales, as dense as a photograph's detail. Figures are CPU time (user and system,
-of the decoder's process too), rounds interleaved, medians; compare ratios. SSIM is of the encoded picture against a
-full decode shrunk with Lanczos; memory is the peak over a process that has only started.
+Figures are CPU time, rounds interleaved, medians, summed over a case's pictures: compare ratios, not milliseconds.
+SSIM is of what each engine wrote against a full decode shrunk with Lanczos; memory is the peak of one conversion in
+a fresh process beyond what it had after a tiny one.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import dataclasses
 import statistics
-import subprocess
-import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy
-import psutil
-from PIL import Image, ImageOps
-from skimage.metrics import structural_similarity
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from tests.benchmarks import pictures
+from tests.benchmarks.engines import Child, Engine, Engines, Ours, recipe_of
+from tests.benchmarks.pictures import Job
 
-from pixtune.images.convert import convert
-from pixtune.images.recipe import Recipe
-from pixtune.images.sandbox import Sandbox
-from pixtune.images.steps import fit
+from pixtune.images import convert as converting
+from pixtune.images import measures, steps
 
-ROUNDS = 5
-MEGAPIXELS = {1: (1152, 864), 3: (2000, 1500), 12: (4000, 3000), 24: (6000, 4000)}
-CASES = [
-    *(("JPEG", size, detail) for detail in ("high", "low") for size in MEGAPIXELS),
-    *((format_, size, "high") for format_ in ("PNG", "WEBP") for size in MEGAPIXELS),
-]
-_SAVED = {"JPEG": {"quality": 90}, "PNG": {"compress_level": 1}, "WEBP": {"quality": 85, "method": 0}}
-_BOXES = {"high": (2048, 768), "low": (512, 512)}
+SHOWN = ("sandbox", "in process", "naive to JPEG", "pyvips", "sharp")
+WITH_MEMORY = ("naive", "sandbox", "pyvips", "sharp")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case. ms: CPU milliseconds by engine. ssim, peak: naive's and ours; peak in MB. bytes: of the file."""
+    """One case. ms: CPU milliseconds; size: bytes written; ssim, peak (MB): by engine, where measured."""
 
     case: str
-    size: int
     ms: dict[str, float]
-    ssim: tuple[float, float]
-    peak: tuple[float, float]
+    size: dict[str, int]
+    ssim: dict[str, float]
+    peak: dict[str, float]
 
 
-def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
-    """Clouds of noise from 256 pixels down to 4: many colours, no flat area, about 1.5 bits a pixel as JPEG."""
-    random = numpy.random.default_rng(seed)
-    picture = numpy.full((height, width, 3), 128, numpy.float32)
-    for side, strength in ((256, 60), (64, 40), (16, 22), (4, 8)):
-        coarse = random.normal(0, strength, (height // side + 2, width // side + 2, 3)).astype(numpy.float32)
-        for band in range(3):
-            cloud = Image.fromarray(coarse[..., band]).resize((width, height), Image.Resampling.BICUBIC)
-            picture[..., band] += numpy.asarray(cloud)
-    return Image.fromarray(numpy.clip(picture, 0, 255).astype(numpy.uint8))
-
-
-def naive(data: bytes, box: tuple[int, int]) -> bytes:
-    """What one writes first: open, turn upright, shrink with Lanczos, save in the format it came in."""
-    opened = Image.open(BytesIO(data))
-    picture = ImageOps.exif_transpose(opened)
-    size = fit(*picture.size, long_side=box[0], short_side=box[1])
-    small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    out = BytesIO()
-    small.save(out, opened.format, quality=85)
-    return out.getvalue()
-
-
-def _pyvips() -> Callable[[bytes, tuple[int, int]], bytes] | None:
-    if importlib.util.find_spec("pyvips") is None:
-        return None
-    vips: Any = importlib.import_module("pyvips")  # Any: it has no types and need not be there
-    vips.concurrency_set(1)
-
-    def shrink(data: bytes, box: tuple[int, int]) -> bytes:
-        size = fit(*Image.open(BytesIO(data)).size, long_side=box[0], short_side=box[1])
-        small = vips.Image.thumbnail_buffer(data, size[0], height=size[1], size="force")
-        return bytes(small.jpegsave_buffer(Q=85, strip=True))
-
-    return shrink
-
-
-def _cpu(worker: psutil.Process | None) -> float:
-    used = time.process_time()
-    if worker:
-        times = worker.cpu_times()
-        used += times.user + times.system
-    return used
-
-
-def _peaks(path: Path, detail: str) -> tuple[float, float]:
-    """MB that plain Pillow and a fresh decoder process take at their peak beyond what they start with."""
-    command = [sys.executable, "-m", "tests.benchmarks.images", str(path), detail]
-    plain = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    recipe = Recipe.low() if detail == "low" else Recipe.default()
-    tiny = BytesIO()
-    photograph(64, 64).save(tiny, "PNG")
-    with Sandbox() as sandbox:
-        sandbox.convert(tiny.getvalue(), recipe)
-        before = _high_water(sandbox.worker_pid)
-        sandbox.convert(path.read_bytes(), recipe)
-        return plain, _high_water(sandbox.worker_pid) - before
-
-
-def _high_water(process: object) -> float:
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1000
-
-
-def measure(folder: Path) -> Iterator[Row]:
-    """One row per case, as it is done. folder: where the pictures are written."""
-    vips = _pyvips()
-    with Sandbox() as sandbox:
-        for format_, size, detail in CASES:
-            path = folder / f"{size}.{format_.lower()}"
-            if not path.exists():
-                photograph(*MEGAPIXELS[size]).save(path, format_, **_SAVED[format_])
-            yield _row(path, f"{format_} {size} MP {detail}", detail, sandbox, vips)
-
-
-def _row(
-    path: Path, case: str, detail: str, sandbox: Sandbox, vips: Callable[[bytes, tuple[int, int]], bytes] | None
+def measured(
+    case: str, jobs: list[Job], engines: Engines, names: list[str], rounds: int, memory: bool, folder: Path
 ) -> Row:
-    data, box = path.read_bytes(), _BOXES[detail]
-    # Nothing is kept as it is here: the drawn 1 MP pictures have more than 768 lines.
-    recipe = Recipe.low() if detail == "low" else Recipe.default()
-    engines: dict[str, Callable[[], bytes]] = {
-        "naive": lambda: naive(data, box),
-        "sandbox": lambda: sandbox.convert(data, recipe).content,
-        "in process": lambda: convert(data, recipe, trusting=True).content,
-    }
-    if vips:
-        engines["pyvips"] = lambda: vips(data, box)
-    outputs = {name: run() for name, run in engines.items()}
-    worker = psutil.Process(sandbox.worker_pid)
-    seen: dict[str, list[float]] = {name: [] for name in engines}
-    # A process's times count in ticks of 10 ms, so a cheap picture is converted several times a round.
-    times = max(1, int(24e6 / (Image.open(path).width * Image.open(path).height)))
-    for _ in range(ROUNDS):
-        for name, run in engines.items():
-            before = _cpu(worker)
-            for _ in range(times):
-                run()
-            seen[name].append(1000 * (_cpu(worker) - before) / times)
-    whole = Image.open(BytesIO(data)).convert("RGB")
-    reference = numpy.asarray(
-        whole.resize(fit(*whole.size, long_side=box[0], short_side=box[1]), Image.Resampling.LANCZOS)
+    outs = {name: folder / f"out-{name.replace(' ', '-')}" for name in names}
+    ms, size = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+    likeness: dict[str, list[float]] = {name: [] for name in names}
+    for job in jobs:
+        times = max(1, min(8, int(6e6 / job.pixels)))  # small pictures several times a round
+        for name in names:
+            engines.by_name[name].run(job, 1, outs[name])
+        seen: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(rounds):
+            for name in names:
+                seen[name].append(engines.by_name[name].run(job, times, outs[name]).ms)
+        reference = _reference(job)
+        for name in names:
+            ms[name] += statistics.median(seen[name])
+            size[name] += outs[name].stat().st_size
+            likeness[name].append(_ssim(reference, outs[name]))
+    biggest = max(jobs, key=lambda job: job.pixels)
+    peak = {name: _peak(engines.by_name[name], biggest, folder) for name in names if memory and name in WITH_MEMORY}
+    return Row(case, ms, size, {name: statistics.mean(values) for name, values in likeness.items()}, peak)
+
+
+def _reference(job: Job) -> Image.Image:
+    whole = Image.open(BytesIO(job.file.read_bytes())).convert("RGB")
+    return whole if whole.size == job.target else whole.resize(job.target, Image.Resampling.LANCZOS)
+
+
+def _ssim(reference: Image.Image, file: Path) -> float:
+    import numpy
+    from skimage.metrics import structural_similarity
+
+    found = Image.open(BytesIO(file.read_bytes())).convert("RGB")
+    if found.size != reference.size:  # an orientation that the reference does not follow
+        return float("nan")
+    pair = numpy.asarray(reference), numpy.asarray(found)
+    return float(structural_similarity(*pair, channel_axis=2))  # type: ignore[no-untyped-call]  # it has no types
+
+
+def _peak(engine: Engine, job: Job, folder: Path) -> float:
+    tiny = folder / f"tiny{job.file.suffix}"
+    with Image.open(job.file) as picture:
+        Image.new("RGB", (64, 64)).save(tiny, picture.format)
+    fresh: Engine = dataclasses.replace(engine, process=None) if isinstance(engine, Child) else Ours()
+    try:
+        before = fresh.run(dataclasses.replace(job, file=tiny), 1, folder / "out-tiny").peak
+        return fresh.run(job, 1, folder / "out-tiny").peak - before
+    finally:
+        fresh.close()
+
+
+def breakdown(job: Job, rounds: int) -> dict[str, float]:
+    """Where the CPU milliseconds of one conversion go, by part; "all" is their sum, without the sandbox."""
+    data, recipe = job.file.read_bytes(), recipe_of(job)
+    spent: dict[str, list[float]] = {}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*values: Any, **named: Any) -> Any:
+            begun = time.thread_time()
+            try:
+                return function(*values, **named)
+            finally:
+                spent.setdefault(name, []).append(1000 * (time.thread_time() - begun))
+
+        return run
+
+    places: list[tuple[Any, str, str]] = [
+        (converting, "inspect", "look at the header"),
+        (converting, "_decode", "decode"),
+        (converting, "_shrunk", "thumbnail"),
+        (converting, "_thumb", "thumbnail"),
+        *((measures, name, "measure") for name in ("brightness", "sharpness", "information", "dhash")),
+        (converting, "sha256", "hash"),
+    ]
+    kept = [(place, name, getattr(place, name)) for place, name, _ in places]
+    kinds = dict(steps.STEPS)
+    try:
+        for place, name, part in places:
+            setattr(place, name, timed(part, getattr(place, name)))
+        for name, kind in kinds.items():
+            steps.STEPS[name] = dataclasses.replace(kind, apply=timed(name, kind.apply))
+        for _ in range(rounds):
+            timed("all", converting.convert)(data, recipe, trusting=True)
+    finally:
+        for place, name, function in kept:
+            setattr(place, name, function)
+        steps.STEPS.update(kinds)
+    return {name: sum(values) / rounds for name, values in spent.items()}
+
+
+def show(console: Console, quick: bool) -> None:
+    rounds = 3 if quick else 5
+    speed = Table(title="CPU of one conversion: how many times as fast as plain Pillow", box=None)
+    quality = Table(title="What came out: SSIM less plain Pillow's, bytes against its, MB at the peak", box=None)
+    columns = ("case", "naive ms", *SHOWN, "sandbox adds")
+    for heading in columns:
+        speed.add_column(heading, justify="left" if heading == "case" else "right")
+    headings = ("case", "SSIM naive", "ours", "pyvips", "sharp", "bytes", *(f"MB {name}" for name in WITH_MEMORY))
+    for heading in headings:
+        quality.add_column(heading, justify="left" if heading == "case" else "right")
+    with tempfile.TemporaryDirectory() as place, Engines() as engines:
+        folder = Path(place)
+        if engines.missing:
+            console.print(f"[yellow]Without {' and '.join(engines.missing)}: not installed in .venv-bench.[/yellow]")
+        for case, jobs in pictures.cases(folder, quick):
+            to_jpeg = jobs[0].file.suffix not in (".jpeg", ".jpg")
+            names = [name for name in engines.by_name if to_jpeg or name != "naive to JPEG"]
+            row = measured(case, jobs, engines, names, rounds, not quick, folder)
+            _add(speed, quality, row)
+            console.print(f"[dim]{case}[/dim]")
+        for case, jobs in pictures.kept(folder):
+            row = measured(case, jobs, engines, ["naive", "sandbox", "in process"], rounds, False, folder)
+            _add(speed, quality, row)
+        large = Job(pictures.file_of(folder, "flower", "JPEG", pictures.MEGAPIXELS[12]), "12 MP", "high")
+        parts = breakdown(large, rounds)
+    console.print(speed, quality)
+    whole = parts.pop("all")
+    shares = sorted({**parts, "the rest": whole - sum(parts.values())}.items(), key=lambda part: -part[1])
+    console.print(f"Where a 12 MP JPEG's {whole:.0f} ms go (without the sandbox):", end=" ")
+    console.print(", ".join(f"{name} {100 * ms / whole:.1f} %" for name, ms in shares if ms / whole >= 0.001))
+
+
+def _add(speed: Table, quality: Table, row: Row) -> None:
+    plain = row.ms["naive"]
+    ratios = [f"x{plain / row.ms[name]:.2f}" if name in row.ms else "" for name in SHOWN]
+    adds = 100 * (row.ms["sandbox"] / row.ms["in process"] - 1)
+    speed.add_row(row.case, f"{plain:.1f}", *ratios, f"{adds:+.0f} %")
+    differences = [
+        f"{row.ssim[name] - row.ssim['naive']:+.4f}" if name in row.ssim else ""
+        for name in ("sandbox", "pyvips", "sharp")
+    ]
+    quality.add_row(
+        row.case,
+        f"{row.ssim['naive']:.4f}",
+        *differences,
+        f"{100 * (row.size['sandbox'] / row.size['naive'] - 1):+.0f} %",
+        *(f"{row.peak[name]:.0f}" if name in row.peak else "" for name in WITH_MEMORY),
     )
-
-    def likeness(content: bytes) -> float:
-        found = numpy.asarray(Image.open(BytesIO(content)))
-        return float(structural_similarity(reference, found, channel_axis=2))  # type: ignore[no-untyped-call]  # no types
-
-    return Row(
-        case,
-        len(data),
-        {name: statistics.median(values) for name, values in seen.items()},
-        (likeness(outputs["naive"]), likeness(outputs["sandbox"])),
-        _peaks(path, detail),
-    )
-
-
-def main() -> None:
-    """Print how many MB plain Pillow takes for one file. argv: the file, its detail."""
-    data, box = Path(sys.argv[1]).read_bytes(), _BOXES[sys.argv[2]]
-    tiny = BytesIO()
-    Image.new("RGB", (64, 64)).save(tiny, "JPEG")
-    naive(tiny.getvalue(), box)
-    before = _high_water("self")
-    naive(data, box)
-    sys.stdout.write(str(_high_water("self") - before))
-
-
-if __name__ == "__main__":
-    main()

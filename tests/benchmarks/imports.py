@@ -41,7 +41,7 @@ def _cpu_ms(code: str, paths: list[Path], environment: dict[str, str]) -> float:
     return 1000 * (after.children_user + after.children_system - before.children_user - before.children_system)
 
 
-def measure(build: Path) -> dict[str, float]:
+def measure(build: Path, rounds: int = ROUNDS) -> dict[str, float]:
     """Function -> ratio to the floor. build: the folder of artifacts built for this machine."""
     variables = environment()
     runtime, layer = build / "runtime", build / "PixtuneLayer" / "python"
@@ -53,7 +53,7 @@ def measure(build: Path) -> dict[str, float]:
         _cpu_ms(code, paths, variables)  # writes bytecode, warms the disk's cache
     seen: dict[str, list[float]] = {name: [] for name in scenarios}
     rng = random.Random(1)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         order = list(scenarios)
         rng.shuffle(order)
         for name in order:

@@ -56,7 +56,7 @@ class Cloud:
         keys = self.keys.setdefault(pk, sorted(self.items[pk]))
         after = asked.get("ExclusiveStartKey")
         first = bisect_right(keys, after["sk"]["S"]) if after else bisect_left(keys, prefix)
-        found: list[dict[str, Any]] = []
+        found: list[Attributes] = []
         size, last = 0, ""
         for sk in keys[first:]:
             if not sk.startswith(prefix):

@@ -11,7 +11,7 @@ from tests.e2e.service import Service
 from pixtune_local.cloud import stack
 
 # A file larger than this goes in parts, as one of more than 64 MB does elsewhere.
-PART_BYTES = 1_000_000
+PART_BYTES = 600_000
 LIMITS = f"""
 [[model]]
 provider = "local"

@@ -20,12 +20,15 @@ from tests.integration.served_api import World, served
 from pixtune.annotations import object_labels
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
+from pixtune.compliance.gate import Judges, judge
+from pixtune.datasets.card_files import store_judged_card
 from pixtune.datasets.publish import publish
 from pixtune.datasets.version import Manifest
 from pixtune.examples import places
 from pixtune.examples.annotation import Annotation, Part, Turn
 from pixtune.examples.items import ExampleItem, Slot, State, UploadItem
 from pixtune.examples.ports import Place, Write, one_by_one
+from pixtune.keys import NO_DATASET
 from pixtune.registry.models import ModelVersion
 from pixtune.training.run import Checkpoint, RunEvent
 from pixtune.verdicts import Code, accepted, rejected
@@ -137,6 +140,44 @@ def test_a_dataset_is_counted_even_when_nothing_has_arrived(api: World) -> None:
     assert api("GET", "/v1/datasets/cats").body["uploads"] == {"accepted": 1, "fixed": 0, "rejected": 0}
     assert api("GET", "/v1/datasets/dogs").body["uploads"] == {"accepted": 0, "fixed": 0, "rejected": 0}
     assert_problem(api("GET", "/v1/datasets/Cats"), 400, "dataset_name_invalid")
+
+
+def test_verdicts_are_listed_for_a_dataset_and_for_uploads_outside_any(api: World) -> None:
+    for dataset, name in (("cats", "cats/a.jpg"), ("cats", "cats/b.jpg"), (NO_DATASET, "stray.jpg")):
+        bad = rejected(Code.NO_DATASET if dataset == NO_DATASET else Code.TRUNCATED, "detail", "fix")
+        verdict = accepted() if name == "cats/a.jpg" else bad
+        _store(api, (places.image(dataset, name), UploadItem("image", dataset, name, "v", "1", verdict=verdict)))
+    path = "/v1/datasets/cats/verdicts"
+    assert sorted(item["key"] for item in api("GET", path).body["items"]) == ["cats/a.jpg", "cats/b.jpg"]
+    (bad_one,) = api("GET", path, query={"verdict": "rejected"}).body["items"]
+    assert (bad_one["key"], bad_one["kind"], bad_one["verdict"]["fix"]) == ("cats/b.jpg", "image", "fix")
+    (stray,) = api("GET", "/v1/verdicts").body["items"]
+    assert (stray["key"], stray["verdict"]["code"]) == ("stray.jpg", "no_dataset")
+    cursor = api("GET", path, query={"limit": "1"}).body["next_cursor"]
+    assert len(api("GET", path, query={"limit": "1", "cursor": cursor}).body["items"]) == 1
+    assert_problem(api("GET", "/v1/verdicts", query={"cursor": cursor}), 400, "cursor_invalid")
+    assert_problem(api("GET", path, query={"verdict": "bad"}), 400, "verdict_invalid")
+
+
+def test_the_findings_on_a_version_are_listed_and_its_card_is_the_judged_one(api: World) -> None:
+    manifest = _publish(api)
+    path = "/v1/datasets/cats/versions/1"
+    assert_problem(api("GET", f"{path}/compliance"), 404, "not_judged")
+    assert_problem(api("GET", "/v1/datasets/cats/versions/2/compliance"), 404, "version_unknown")
+    artifacts = Artifacts(boto3.client("s3"), "artifacts")
+    said = [row(f"ex_{number}", answer=f"ann{number}@example.org") for number in range(3)]
+    report = judge(manifest, said, artifacts, Judges())
+    key = store_judged_card(manifest, report, artifacts, NOW.date())
+    assert key
+    assert urlsplit(api("GET", path).body["card_url"]).path.endswith(key)
+    first = api("GET", f"{path}/compliance", query={"limit": "2"}).body
+    assert first["summary"]["privacy"] == {"passed": 0, "warned": 3, "refused": 0}
+    assert first["report"] == f"{manifest.folder}/compliance.json"
+    rest = api("GET", f"{path}/compliance", query={"limit": "2", "cursor": first["next_cursor"]}).body
+    found = [*first["items"], *rest["items"]]
+    assert [item["example_id"] for item in found] == ["ex_0", "ex_1", "ex_2"]
+    assert {(item["level"], item["check"], item["code"]) for item in found} == {("warn", "privacy", "email")}
+    assert rest["next_cursor"] is None
 
 
 def _publish(api: World) -> Manifest:

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from pixtune.examples import places
 from pixtune.examples.items import UploadItem
 from pixtune.examples.ports import Write
+from pixtune.keys import NO_DATASET
 from pixtune.registry.models import ModelVersion
 from pixtune.training.approval import Approval
 from pixtune.training.run import Terms
@@ -291,6 +292,19 @@ def test_a_dataset_and_one_of_its_files_are_shown(pixtune: Callable[..., Ended],
         assert one.code == 0
         assert "It ends early." in one.out
     assert pixtune("data", "show", "cats", "--key", "nowhere.jpg").code == Exit.USAGE
+
+
+def test_verdicts_are_listed_those_outside_any_dataset_too(pixtune: Callable[..., Ended], gateway: Gateway) -> None:
+    for dataset, key in (("cats", "cats/a.jpg"), (NO_DATASET, "stray.jpg")):
+        verdict = rejected(Code.TRUNCATED if dataset == "cats" else Code.NO_DATASET, "It is so.", "Mend it.")
+        item = UploadItem("image", dataset, key, "v1", "01", verdict=verdict)
+        assert gateway.world.examples.write(Write(places.image(dataset, key), item.to_json(), 0))
+    assert pixtune("data", "verdicts", "cats").out == "cats/a.jpg\trejected\ttruncated\tIt is so. Mend it.\n"
+    assert pixtune("data", "verdicts", "cats", "--only", "accepted").out == ""
+    assert pixtune("data", "verdicts").out == "stray.jpg\trejected\tno_dataset\tIt is so. Mend it.\n"
+    assert json.loads(pixtune("data", "verdicts", "--json").out)["key"] == "stray.jpg"
+    assert pixtune("data", "verdicts", "cats", "--only", "bad").code == Exit.USAGE
+    assert pixtune("data", "compliance", "cats", "1").code == Exit.USAGE
 
 
 def test_an_alias_is_promoted_and_rolled_back(pixtune: Callable[..., Ended], gateway: Gateway) -> None:

@@ -17,6 +17,7 @@ from functools import cache
 from PIL import Image
 from tests.unit import drawn
 
+from pixtune.errors import DecoderNotStarted
 from pixtune.images.gate import inspect
 from pixtune.images.recipe import Recipe
 from pixtune.images.sandbox import Sandbox
@@ -212,12 +213,15 @@ def main() -> int:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--first", type=int, default=0, help="the number to begin with")
     arguments = parser.parse_args()
-    end, number, found, codes = time.monotonic() + arguments.seconds, arguments.first, 0, Counter[str]()
+    end, number, found, starved, codes = time.monotonic() + arguments.seconds, arguments.first, 0, 0, Counter[str]()
     with Sandbox() as sandbox:
         while time.monotonic() < end:
             try:
                 code, wrong = problem(hostile(number), sandbox)
                 codes[code.value] += 1
+            except DecoderNotStarted:
+                starved += 1  # the machine was too busy to start a process within seconds; the file comes again
+                continue
             except Exception as error:  # noqa: BLE001  that is what is looked for
                 wrong = f"{type(error).__name__}: {error}"
             if wrong:
@@ -225,6 +229,8 @@ def main() -> int:
                 print(f"file {number}: {wrong}")
             number += 1
     print(f"{number - arguments.first} files, {found} findings; {dict(codes.most_common())}")
+    if starved:
+        print(f"{starved} times the machine was too busy to start a decoder in time")
     return 1 if found else 0
 
 

@@ -13,8 +13,10 @@ from tests.fakes.judges import KnowingPredictor, WordModerator
 from tests.fakes.runs import FakeRuns
 from tests.fakes.versions import JPEG, KeptArtifacts, image, row, store_version
 
+from pixtune.annotations.dataset_toml import read as read_toml
 from pixtune.compliance.attribution import attribution
-from pixtune.compliance.gate import Judges, judge
+from pixtune.compliance.gate import Judges, judge, refuse
+from pixtune.compliance.own import Objections, OwnCheck, own_check
 from pixtune.compliance.policy import CompliancePolicy, Level
 from pixtune.compliance.report import Report
 from pixtune.datasets.version import DatasetSettings, Manifest
@@ -39,7 +41,9 @@ class Version:
         self.manifest: Manifest = store_version(self.artifacts, {"train": rows}, settings=settings)
 
     def judged(self, judges: Judges = NOBODY) -> Report:
-        return judge(self.manifest, self.rows, self.artifacts, judges)
+        report = judge(self.manifest, self.rows, self.artifacts, judges)
+        refuse(report)
+        return report
 
     def stored(self, name: str = "compliance") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.artifacts.objects[f"{self.manifest.folder}/{name}.json"])
@@ -210,6 +214,51 @@ def test_a_check_nobody_can_make_is_said_or_refused_but_never_passed(check: str)
         Version([row("e1")], **{check: "refuse"}).judged()
 
 
+# ------------------------------------------------------------------------------ checks of one's own
+
+
+def test_a_check_of_ones_own_is_a_function_that_a_policy_names() -> None:
+    rows = [row("e1", answer="see https://parts.example/7"), row("e2", answer="a bolt")]
+    assert Version(rows).judged().summary.keys() == {"privacy"}
+    warned = Version(rows, own={"web_addresses": "warn"}).judged()
+    assert warned.summary["web_addresses"] == {"passed": 1, "warned": 1, "refused": 0}
+    assert warned.findings["e1"][0].where == "turns[1] (assistant)"
+    with pytest.raises(ComplianceFailed, match=r"web_addresses \(1 examples\)"):
+        Version(rows, own={"web_addresses": "refuse"}).judged()
+
+
+def test_a_check_is_registered_by_its_functions_name_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixtune.compliance.own.OWN_CHECKS", {})
+
+    def short_answers(row: Row) -> Objections:
+        if row.annotation and len(row.annotation.turns[-1].parts[0].text or "") < 2:
+            yield "short", row.images[0].upload, "says next to nothing"
+
+    def privacy(row: Row) -> Objections:
+        return ()
+
+    assert own_check(short_answers) is short_answers
+    assert [finding.code for finding in OwnCheck("short_answers").look(row("e1", answer="3"))] == ["short"]
+    for taken in (short_answers, privacy):
+        with pytest.raises(ValueError, match="cannot be named"):
+            own_check(taken)
+
+
+def test_dataset_toml_names_only_checks_that_are_registered() -> None:
+    good = read_toml("ds/dataset.toml", '[compliance.own]\nweb_addresses = "refuse"\n')
+    assert good.settings == {"compliance": {"own": {"web_addresses": "refuse"}}}
+    assert DatasetSettings.from_json(good.settings).compliance.level("web_addresses") is Level.REFUSE
+    bad = read_toml("ds/dataset.toml", '[compliance.own]\nweb_adresses = "refuse"\n')
+    assert bad.refusal is not None
+    assert "no such checks: web_adresses; registered are web_addresses" in bad.refusal.detail
+
+
+def test_a_policy_without_checks_of_ones_own_is_written_as_it_always_was() -> None:
+    assert "own" not in CompliancePolicy().to_json()
+    policy = CompliancePolicy(own={"web_addresses": Level.WARN})
+    assert CompliancePolicy.from_json(json.loads(json.dumps(policy.to_json()))) == policy
+
+
 # ------------------------------------------------------------------------------ attribution, and the gate's place
 
 
@@ -241,6 +290,7 @@ def test_a_refused_version_is_not_ready_and_a_warned_one_says_so_beside_its_pric
     assert cost["compliance"] == {
         "report": f"{warned.manifest.folder}/compliance.json",
         "summary": {"privacy": {"passed": 9, "warned": 1, "refused": 0}},
+        "card": None,
     }
     assert any("'privacy' warns of 1 examples, such as e3" in note for note in cost["notes"])
 

@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 from tests.fakes.facts import DATASET, NOW, Table, closing, picture, put_image, row_fact, source
+from tests.fakes.judges import WordModerator
 
+from pixtune.compliance.gate import Judges, judge
+from pixtune.compliance.report import Report
 from pixtune.datasets.card import Card, Refused, card_of
-from pixtune.datasets.card_page import pictures_of, render
+from pixtune.datasets.card_files import store_judged_card
+from pixtune.datasets.card_page import METADATA_NAMES, pictures_of, render
 from pixtune.datasets.publish import publish
 from pixtune.datasets.version import Manifest
 from pixtune.errors import DatasetEmpty
 from pixtune.examples.annotation import SPLITS
-from pixtune.examples.facts import ImageFact, SourceFact
+from pixtune.examples.facts import METADATA, ImageFact, SourceFact
 from pixtune.examples.ports import one_by_one
 from pixtune.examples.rows import read_rows
 from pixtune.providers.limits import ProviderSpec, spec_for
@@ -239,3 +243,74 @@ def test_every_repair_is_counted_as_fixed() -> None:
     assert card["uploads"]["fixed"] == 1
     assert card["reasons"] == {"converted": 1}
     assert "1 after a repair" in page
+
+
+# ------------------------------------------------------------------------------------------ the judged card
+
+
+def _judged(ingest: Ingested, judges: Judges | None = None) -> tuple[str, dict[str, Any], Report]:
+    manifest = ingest.publish()
+    rows = read_rows(ingest.artifacts.objects[manifest.files["train"]].decode().splitlines())
+    ingest.artifacts.objects |= {shown.image.key: THUMB for row in rows for shown in row.images}
+    report = judge(manifest, rows, ingest.artifacts, judges or Judges())
+    key = store_judged_card(manifest, report, ingest.artifacts, NOW.date())
+    assert key is not None
+    stored = ingest.artifacts.objects
+    return stored[key].decode(), json.loads(stored[key.replace(".html", ".json")]), report
+
+
+def test_a_judged_version_has_its_card_again_with_all_that_was_found() -> None:
+    ingest = Ingested()
+    ingest.each(row_fact("write to ann@example.org", images=("0.jpg",), question="Who <b>?"))
+    ingest.settle(compliance={"privacy": "refuse", "content": "warn"})
+    moderator = WordModerator(("write",))
+    page, card, report = _judged(ingest, Judges(moderator))
+    (name,) = report.findings
+    for told in ("refused", "Judged on 2026-11-20", name, "an e-mail address", "by words-1", "flagged as violence"):
+        assert told in page
+    assert card["compliance"]["content"] == {"passed": 3, "warned": 1, "refused": 0}
+    assert card["asked"] == {"content": "words-1"}
+    assert page.count("<h2>Compliance</h2>") == 1
+    first = ingest.artifacts.objects[ingest.publish().card_key].decode()
+    assert "flagged" not in first
+    assert page.replace(page[page.index("<!-- compl") : page.index("<!-- end of")], "") == first.replace(
+        first[first.index("<!-- compl") : first.index("<!-- end of")], ""
+    )
+
+
+def test_each_judgement_has_a_card_of_its_own_and_the_first_of_it_stands() -> None:
+    ingest = Ingested()
+    ingest.settle(compliance={"content": "warn"})
+    for model in ("lenient", "strict", "strict"):
+        _judged(ingest, Judges(WordModerator(moderation_model=model)))
+    cards = [key.rpartition("/")[2] for key in ingest.artifacts.objects if key.endswith(".html")]
+    assert sorted(cards) == ["card-judged-lenient.html", "card-judged-strict.html", "card.html"]
+
+
+def test_a_version_without_a_card_is_judged_without_one() -> None:
+    ingest = Ingested()
+    manifest = ingest.publish()
+    report = judge(manifest, [], ingest.artifacts, Judges())
+    del ingest.artifacts.objects[manifest.card_key]
+    assert store_judged_card(manifest, report, ingest.artifacts, NOW.date()) is None
+
+
+def test_what_was_stripped_from_pictures_is_counted_by_kind() -> None:
+    ingest = Ingested()
+    plain = picture(50)
+    fact = put_image("turned.jpg", number=50)
+    ingest.each(replace(fact, image=replace(plain, metadata=("exif", "gps"))))
+    ingest.each(row_fact("cat", images=("turned.jpg",)), row_fact("yes", "Is it?", images=("turned.jpg",)))
+    card, page = ingest.card()
+    assert card["metadata"] == {"exif": 1, "gps": 1}
+    assert "where it was taken (GPS)" in page
+    assert METADATA_NAMES.keys() == set(METADATA)
+
+
+def test_whose_pictures_they_are_stands_on_the_card() -> None:
+    ingest = Ingested(1)
+    fields = {"license": "CC0-1.0", "source": "an <archive>"}
+    ingest.each(row_fact("cow", "Which?", images=("0.jpg",), fields=fields))
+    card, page = ingest.card()
+    assert card["attribution"][-1] == {"author": "", "examples": 1, **fields}
+    assert "an &lt;archive&gt;" in page

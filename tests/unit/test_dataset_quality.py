@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.versions import image, row
 
+from pixtune.datasets.near import NEAR, near_links
 from pixtune.datasets.quality import Groups, Quality, quality
-from pixtune.datasets.splits import NEAR, components
+from pixtune.datasets.splits import components
+from pixtune.datasets.together import Together
 from pixtune.examples.annotation import Part, Turn
 from pixtune.examples.facts import ImageData
 from pixtune.examples.rows import Row, RowImage
@@ -125,6 +127,48 @@ def test_whatever_looks_alike_stays_in_one_split(hashes: list[int]) -> None:
     rows = [row(f"{n:02}", images=[looks(str(n), dhash)]) for n, dhash in enumerate(hashes)]
     together = [component for component in components(rows) if len(component) > 1]
     assert sorted(ids(found(rows).near)) == sorted(together)
+
+
+def _hung_together(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    together = Together(count)
+    for one, other in pairs:
+        together.join(one, other)
+    return together.groups()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 220), st.integers(0, 12), st.sampled_from((None, 1, 2, 3)))
+def test_the_pairs_named_hang_together_what_all_pairs_would(
+    seed: int, count: int, noise: int, kinds: int | None
+) -> None:
+    """Pictures around a few originals, so that bands are shared by many and have to be divided again."""
+    chosen = random.Random(seed)
+    originals = [chosen.getrandbits(64) for _ in range(chosen.randrange(1, 5))]
+    hashes = [chosen.choice(originals) for _ in range(count)]
+    for number in range(count):
+        for _ in range(chosen.randrange(noise + 1)):
+            hashes[number] ^= 1 << chosen.randrange(64)
+    said = [chosen.randrange(kinds) for _ in hashes] if kinds else None
+    every = [
+        (one, other)
+        for one in range(count)
+        for other in range(one)
+        if (hashes[one] ^ hashes[other]).bit_count() <= NEAR and (said is None or said[one] != said[other])
+    ]
+    named = list(near_links(hashes, said))
+    assert set(named) <= {*every, *((other, one) for one, other in every)}
+    assert _hung_together(count, named) == _hung_together(count, every)
+
+
+def test_many_frames_of_one_camera_and_many_white_backgrounds_are_grouped_in_seconds() -> None:
+    """Thousands that all look alike, and thousands that do not and share a third of their bits."""
+    chosen = random.Random(3)
+    frames = {0x0F0F_33CC_5A5A_1234 ^ sum(1 << chosen.randrange(64) for _ in range(3)) for _ in range(4_000)}
+    hashes = [*frames, *{chosen.getrandbits(40) << 12 for _ in range(10_000)}]
+    began = time.process_time()
+    groups = _hung_together(len(hashes), near_links(hashes))
+    assert time.process_time() - began < 20  # about 1.5 on an idle machine; comparing all with all takes minutes
+    assert len(groups[0]) >= len(frames) - 5
 
 
 def test_fifty_thousand_rows_take_seconds() -> None:

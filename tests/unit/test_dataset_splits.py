@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.facts import picture, said
 
-from pixtune.datasets.splits import NEAR, components, near_pairs, split
+from pixtune.datasets.splits import components, split
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.rows import Row, RowImage
 
@@ -73,20 +72,6 @@ def test_growing_moves_few_examples_between_splits() -> None:
     before, after = split(rows(300), SETTINGS).of, split(rows(330), SETTINGS).of
     moved = sum(before[name] != after[name] for name in before)
     assert moved <= 20
-
-
-@given(st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=30), st.data())
-def test_every_pair_of_hashes_within_the_distance_is_found_and_no_other(
-    hashes: list[int], data: st.DataObject
-) -> None:
-    for value in list(hashes)[:5]:
-        flipped = value
-        for bit in data.draw(st.lists(st.integers(0, 63), max_size=6)):
-            flipped ^= 1 << bit
-        if flipped not in hashes:
-            hashes.append(flipped)
-    expected = {frozenset(pair) for pair in combinations(hashes, 2) if (pair[0] ^ pair[1]).bit_count() <= NEAR}
-    assert {frozenset(pair) for pair in near_pairs(hashes)} == expected
 
 
 @given(

@@ -252,6 +252,17 @@ def test_an_answer_no_worker_of_ours_gives_counts_as_a_death(said: bytes) -> Non
         module._believed(said, "5" * 64, RECIPE)
 
 
+def test_a_worker_that_did_not_start_in_time_is_replaced_for_the_next_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Sandbox() as sandbox:
+        monkeypatch.setattr(module, "START_SECONDS", 0.0)
+        with pytest.raises(DecoderNotStarted):
+            sandbox.convert(HOSTILE, RECIPE)
+        monkeypatch.undo()
+        assert sandbox.convert(HOSTILE, RECIPE).image
+
+
 def test_a_worker_that_cannot_start_is_our_failure_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with Sandbox() as broken, pytest.raises(DecoderNotStarted, match=r"did not start \(exit 1\)"):

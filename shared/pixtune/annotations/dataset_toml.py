@@ -16,6 +16,8 @@ from pydantic import (
 )
 
 from pixtune.annotations.reading import Reading
+from pixtune.compliance import own_checks as own_checks  # registers them
+from pixtune.compliance.own import OWN_CHECKS
 from pixtune.images.recipe import Recipe
 from pixtune.images.steps import Parameter
 from pixtune.keys import SETTINGS_FILE
@@ -40,6 +42,14 @@ class _Compliance(BaseModel):
     required_fields: list[_Name] = Field(["license", "source"], max_length=20)
     allowed_licences: list[_Name] = Field([], max_length=100)
     national_ids: list[Literal["es", "fr", "us"]] = []
+    own: dict[str, _Level] = {}
+
+    @field_validator("own")
+    @classmethod
+    def _are_registered(cls, own: dict[str, _Level]) -> dict[str, _Level]:
+        if unknown := sorted(own.keys() - OWN_CHECKS.keys()):
+            raise ValueError(f"no such checks: {', '.join(unknown)}; registered are {', '.join(sorted(OWN_CHECKS))}")
+        return own
 
 
 class _Checkpoints(BaseModel):

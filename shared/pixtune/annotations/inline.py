@@ -61,10 +61,7 @@ def _decoded(url: str, where: str) -> bytes:
     head = _DATA_URL.match(url)
     if head is None or not head["head"].lower().endswith(";base64"):
         raise _bad(f"{where} is a data: URL without ';base64,' ({url[:60]!r})")
-    text = url[head.end() :]
-    if any(map(str.isspace, text)):
-        text = "".join(text.split())
-    text = text.rstrip("=")
+    text = "".join(url[head.end() :].split()).rstrip("=")
     try:
         body = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:

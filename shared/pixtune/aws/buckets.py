@@ -209,6 +209,13 @@ class Artifacts:
             for item in page.get("Contents", []):
                 yield item["Key"]
 
+    def newest(self, prefix: str, suffix: str) -> str | None:
+        """Of the keys that start and end so, the one stored last; of one second's, the longest."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        found = [item for page in pages for item in page.get("Contents", []) if item["Key"].endswith(suffix)]
+        last = max(found, key=lambda item: (item["LastModified"], len(item["Key"])), default=None)
+        return last["Key"] if last else None
+
     def link(self, key: str, expires_seconds: int = 3600) -> str:
         """A short-lived link for people."""
         return self._client.generate_presigned_url(

@@ -1,6 +1,6 @@
 """The checks: each a value that knows what it needs, asked about one row at a time. Pure.
 
-A further check is a class with a `name` and a `look`, a level in policy.py, and a line in gate.py.
+A check of one's own is a function in own_checks.py.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from pixtune.compliance import own_checks as own_checks  # registers them
 from pixtune.compliance.attribution import stated
+from pixtune.compliance.own import OWN_CHECKS, OwnCheck
 from pixtune.compliance.personal_data import personal_data
 from pixtune.compliance.policy import CompliancePolicy, Level
 from pixtune.compliance.ports import Moderation
@@ -114,11 +116,13 @@ def text_key(text: str) -> str:
     return hashed(text, 64)
 
 
-def of_rows_alone(policy: CompliancePolicy) -> list[Licence | Privacy]:
+def of_rows_alone(policy: CompliancePolicy) -> list[Licence | Privacy | OwnCheck]:
     """The checks of the policy that ask nobody outside: they can be made as soon as there are rows."""
-    checks: list[Licence | Privacy] = []
+    checks: list[Licence | Privacy | OwnCheck] = []
     if policy.level("licence") is not Level.OFF:
         checks.append(Licence(policy.required_fields, policy.allowed_licences))
     if policy.level("privacy") is not Level.OFF:
         checks.append(Privacy(policy.national_ids))
+    # A name that is not registered here was checked when dataset.toml was read, by a deployment that had it.
+    checks += [OwnCheck(name) for name in sorted(OWN_CHECKS) if policy.level(name) is not Level.OFF]
     return checks

@@ -42,8 +42,8 @@ class Judges:
 def judge(manifest: Manifest, rows: Sequence[Row], memory: Memory, judges: Judges) -> Report:
     """The stored report of this version by these judges, or a new one, stored.
 
-    Raises ComplianceFailed when the policy refuses a finding (the report is stored nevertheless), or demands a check
-    that nobody here can make; ProviderUnavailable and ProviderRefused when the moderator does.
+    Whether the policy lets it pass, `refuse` says. Raises ComplianceFailed when the policy demands a check that
+    nobody here can make; ProviderUnavailable and ProviderRefused when the moderator does.
     """
     policy = manifest.settings.compliance
     asked = _asked(manifest, judges)
@@ -67,9 +67,7 @@ def judge(manifest: Manifest, rows: Sequence[Row], memory: Memory, judges: Judge
         new = Report(manifest.dataset, manifest.version, policy, asked, summary, findings, tuple(notes))
         body = canonical(new.to_json()).encode()
         stored = body if memory.put_once(key, body, _JSON) else memory.get(key) or body  # the first one stands
-    report = Report.from_json(json.loads(stored))
-    _refuse(report)
-    return report
+    return Report.from_json(json.loads(stored))
 
 
 def report_key(manifest: Manifest, asked: Mapping[str, str]) -> str:
@@ -161,7 +159,8 @@ def _remembered(
     return answers
 
 
-def _refuse(report: Report) -> None:
+def refuse(report: Report) -> None:
+    """Raises ComplianceFailed when the policy refuses a finding, naming up to 20 examples."""
     refused = report.refused()
     if not refused:
         return

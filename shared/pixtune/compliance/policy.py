@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -26,7 +26,7 @@ class CompliancePolicy:
     licence: each of `required_fields` is stated, and the licence is one of `allowed_licences` (none: any). privacy:
     no personal data in the text; national_ids: countries ("es", "fr", "us") whose identity numbers count too.
     content: the provider's moderation flags neither text nor pictures. skips: the provider is not expected to leave
-    a picture out.
+    a picture out. own: levels of checks of one's own (compliance.own_checks), by name.
     """
 
     licence: Level = Level.OFF
@@ -36,19 +36,32 @@ class CompliancePolicy:
     required_fields: tuple[str, ...] = ("license", "source")
     allowed_licences: tuple[str, ...] = ()
     national_ids: tuple[str, ...] = ()
+    own: Mapping[str, Level] = field(default_factory=dict)
 
     def level(self, check: str) -> Level:
-        """The level of one of CHECKS."""
-        return {"licence": self.licence, "privacy": self.privacy, "content": self.content, "skips": self.skips}[check]
+        """The level of one of CHECKS, or of a check of one's own (off where the policy does not name it)."""
+        if check in CHECKS:
+            level: Level = getattr(self, check)
+            return level
+        return self.own.get(check, Level.OFF)
 
     def to_json(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, tuple) else str(value) for name, value in asdict(self).items()}
+        """`own` only where there is one: a policy without keeps the digests of its versions."""
+        values = {
+            name: list(value) if isinstance(value, tuple) else str(value) for name, value in asdict(self).items()
+        }
+        own = {name: str(level) for name, level in self.own.items()}
+        return {name: value for name, value in values.items() if name != "own"} | ({"own": own} if own else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CompliancePolicy:
         """What is not stated is the default. Raises ValueError on an unknown level."""
         known = {item.name for item in fields(cls)}
         values: dict[str, Any] = {
-            name: Level(value) if name in CHECKS else tuple(value) for name, value in data.items() if name in known
+            name: Level(value) if name in CHECKS else tuple(value)
+            for name, value in data.items()
+            if name in known and name != "own"
         }
+        if data.get("own"):
+            values["own"] = {name: Level(level) for name, level in data["own"].items()}
         return cls(**values)

@@ -16,6 +16,7 @@ from pixtune.costs.estimate import training_tokens
 from pixtune.datasets.quality import Quality, answer_of, quality, question_of
 from pixtune.datasets.version import Manifest
 from pixtune.examples.annotation import SPLITS
+from pixtune.examples.facts import METADATA
 from pixtune.examples.items import State
 from pixtune.examples.rows import Row
 from pixtune.examples.survey import Judged
@@ -80,7 +81,8 @@ class Tokens:
 class Card:
     """uploads: by outcome, without pictures inside annotation files, which stand in what follows. reasons: verdict
     code -> how many, `ok` left out. warnings: code -> how many. examples: by state. rejected: every one. warned: the
-    first. compliance: check -> {outcome: examples}, empty where none ran."""
+    first. compliance: check -> {outcome: examples}, empty where none ran. attribution: as in the manifest. metadata:
+    what uploads carried beside their pixels and the version's pictures do not -> pictures."""
 
     dataset: str
     version: int
@@ -100,6 +102,8 @@ class Card:
     tokens: Tokens | None
     notes: tuple[Mapping[str, str], ...]
     compliance: Mapping[str, Mapping[str, int]]
+    attribution: tuple[Mapping[str, Any], ...]
+    metadata: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,7 +153,15 @@ def card_of(
         _tokens(manifest, rows, splits, spec) if spec else None,
         manifest.notes,
         compliance or {},
+        manifest.attribution,
+        _metadata(rows),
     )
+
+
+def _metadata(rows: Sequence[Row]) -> dict[str, int]:
+    pictures = {shown.image.sha256: shown.image for row in rows for shown in row.images}
+    counts = Counter(name for image in pictures.values() for name in image.metadata)
+    return {name: counts[name] for name in METADATA if counts[name]}
 
 
 def _sampled(rows: Sequence[Row]) -> list[Row]:

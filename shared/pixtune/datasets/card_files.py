@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Protocol
 
 from pixtune.compliance.checks import of_rows_alone
-from pixtune.compliance.report import examine, summarise
+from pixtune.compliance.gate import report_key
+from pixtune.compliance.report import Report, examine, summarise
 from pixtune.datasets.card import LeftOut, card_of
+from pixtune.datasets.card_judgement import MARK, with_report
 from pixtune.datasets.card_page import pictures_of, render
 from pixtune.datasets.version import Manifest
 from pixtune.examples.items import State
@@ -46,3 +49,20 @@ def store_card(
     thumbs = each(lambda sha256: store.get(f"thumbs/{sha256}.jpg") or b"", pictures)
     page = render(card, dict(zip(pictures, thumbs, strict=True))).encode("utf-8", "replace")
     store.put_once(manifest.card_key, page, "text/html; charset=utf-8")
+
+
+def store_judged_card(manifest: Manifest, report: Report, store: CardStore, today: date) -> str | None:
+    """The version's card as its compliance report makes it, stored once beside it; the page's key.
+
+    A version may be judged by several: each report has its card. None for a version from before there were cards.
+    """
+    page, data = store.get(manifest.card_key), store.get(f"{manifest.folder}/card.json")
+    if page is None or data is None or MARK not in page:
+        return None
+    name = f"{manifest.folder}/card-judged" + report_key(manifest, report.asked).partition("/compliance")[2][:-5]
+    told = {"compliance": report.summary, "asked": report.asked, "compliance_notes": report.notes}
+    body = json.dumps(json.loads(data) | told, sort_keys=True).encode()
+    store.put_once(f"{name}.json", body, "application/json")
+    judged = with_report(page.decode(), report, today.isoformat())
+    store.put_once(f"{name}.html", judged.encode(), "text/html; charset=utf-8")
+    return f"{name}.html"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from pixtune.compliance.attribution import CREDITS
 from pixtune.datasets.card import Card, LeftOut, Shown
+from pixtune.datasets.card_judgement import at_publication
 from pixtune.datasets.quality import MEMBERS, Balance, Groups, Lengths, Member
 from pixtune.examples.annotation import SPLITS
 from pixtune.pages.page import bar, page, picture, table, tile, when
@@ -14,9 +16,20 @@ from pixtune.verdicts import MEANINGS, Code
 _LISTED = 1000  # rejected uploads on the page; card.json has them all
 _GROUPS, _MEMBERS = 6, 4  # groups with pictures, and pictures of each
 _LEFT_OUT = 24
+_CREDITS = 50
 _TEXT = 160  # characters of a question or an answer
 
 _ALL_THE_SAME = "A warning rejects nothing by itself; the dataset's reject setting may leave such examples out."
+METADATA_NAMES = {
+    "gps": "where it was taken (GPS)",
+    "exif": "camera data (EXIF)",
+    "maker_note": "the camera maker's notes",
+    "thumbnail": "an embedded thumbnail",
+    "xmp": "XMP",
+    "iptc": "IPTC",
+    "comment": "a comment",
+    "icc": "a colour profile",
+}
 _COLOURS = {"accepted": "good", "fixed": "ours", "rejected": "bad"}
 _CONTRADICTIONS = (
     "The same question about pictures that look alike, answered differently: one of them is likely wrong."
@@ -45,6 +58,7 @@ def render(card: Card, thumbs: Thumbs) -> str:
             _verdicts(card),
             _rejected(card),
             _left_out(card, thumbs),
+            at_publication(card.compliance),
             _groups("Contradictions", _CONTRADICTIONS, card.quality.contradictions, thumbs),
             _sample(card, thumbs),
             _balance(card.quality.balance),
@@ -52,10 +66,12 @@ def render(card: Card, thumbs: Thumbs) -> str:
             _groups("Duplicates", _DUPLICATES, card.quality.duplicates, thumbs),
             _groups("Look-alikes", _NEAR, card.quality.near, thumbs),
             _warned(card),
-            _compliance(card),
+            _attribution(card),
+            _stripped(card),
             _notes(card),
-            f"<footer>Written by pixtune when version {card.version} was first cut; nothing on this page changes "
-            "afterwards. <code>card.json</code> beside it says the same to programs.</footer>",
+            f"<footer>Written by pixtune when version {card.version} was first cut, and again, with what compliance "
+            "found, when it is judged for a training. The JSON of the same name beside it says the same to programs."
+            "</footer>",
         ],
     )
 
@@ -216,19 +232,29 @@ def _warned(card: Card) -> str:
     return f'<h2>Warnings</h2>{table(heads, rows)}<p class="quiet">{told}{_ALL_THE_SAME}</p>'
 
 
-def _compliance(card: Card) -> str:
-    if not card.compliance:
+def _stripped(card: Card) -> str:
+    if not card.metadata:
         return ""
-    outcomes = list(dict.fromkeys(name for counts in card.compliance.values() for name in counts))
-    heads = "<th>check</th>" + "".join(f'<th class="number">{escape(name)}</th>' for name in outcomes)
     rows = [
-        f"<tr><td>{escape(check)}</td>"
-        + "".join(f'<td class="number">{counts.get(name, 0):,}</td>' for name in outcomes)
-        + "</tr>"
-        for check, counts in card.compliance.items()
+        f'<tr><td>{METADATA_NAMES[name]}</td><td class="number">{count:,}</td></tr>'
+        for name, count in card.metadata.items()
     ]
-    told = "Checks that others are asked for are made before a training and stored beside this card."
-    return f'<h2>Compliance</h2>{table(heads, rows)}<p class="quiet">{told}</p>'
+    heads = '<th>found in uploads and left out of the pictures</th><th class="number">pictures</th>'
+    told = "Converted pictures carry none of it; the uploads themselves are as they were dropped."
+    return f'<h2>Metadata</h2>{table(heads, rows)}<p class="quiet">{told}</p>'
+
+
+def _attribution(card: Card) -> str:
+    if not card.attribution:
+        return ""
+    rows = [
+        "<tr>"
+        + "".join(f"<td>{escape(_cut(str(credit[name]))) or '–'}</td>" for name in CREDITS)
+        + f'<td class="number">{credit["examples"]:,}</td></tr>'
+        for credit in sorted(card.attribution, key=lambda credit: -int(credit["examples"]))[:_CREDITS]
+    ]
+    heads = "".join(f"<th>{name}</th>" for name in CREDITS) + '<th class="number">examples</th>'
+    return f'<h2>Attribution</h2>{table(heads, rows)}<p class="quiet">{_of(card.attribution, _CREDITS)}</p>'
 
 
 def _notes(card: Card) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from pixtune.datasets.splits import near_pairs
+from pixtune.datasets.near import near_links
 from pixtune.datasets.together import Together
 from pixtune.evaluation.scoring import normalised
 from pixtune.examples.annotation import SPLITS
@@ -170,8 +170,9 @@ def _near(rows: Sequence[Row]) -> list[list[int]]:
     first: dict[int, int] = {}
     for number, name in enumerate(names):
         together.join(number, first.setdefault(pictures[name], number))
-    for one, other in near_pairs(list(first)):
-        together.join(first[one], first[other])
+    first_of = list(first.values())
+    for one, other in near_links(list(first)):
+        together.join(first_of[one], first_of[other])
     return [
         sorted(set().union(*(examples[names[number]] for number in group)))
         for group in together.groups()
@@ -191,19 +192,18 @@ def _contradictions(rows: Sequence[Row], questions: Sequence[str], answers: Sequ
             cells[folded[questions[number]], tuple(shown.image.dhash for shown in row.images)].append(number)
     places = list(cells)
     said = [{folded[answers[number]] for number in cells[place]} for place in places]
-    by_hash: dict[int, list[int]] = defaultdict(list)
-    for cell, (_, hashes) in enumerate(places):
-        if len(hashes) == 1:
-            by_hash[int(hashes[0], 16)].append(cell)
     together = Together(len(places))
     guilty = {cell for cell, answers_there in enumerate(said) if len(answers_there) > 1}
-    for one, other in near_pairs(list(by_hash)):
-        asked = {places[cell][0]: cell for cell in by_hash[other]}
-        for cell in by_hash[one]:
-            twin = asked.get(places[cell][0])
-            if twin is not None and len(said[cell] | said[twin]) > 1:
-                together.join(cell, twin)
-                guilty |= {cell, twin}
+    asked: dict[str, list[int]] = defaultdict(list)
+    for cell, (question, hashes) in enumerate(places):
+        if len(hashes) == 1:
+            asked[question].append(cell)
+    for there in asked.values():
+        # A cell with one answer contradicts none with the same; one with several contradicts every other.
+        kinds = [next(iter(said[cell])) if len(said[cell]) == 1 else cell for cell in there]
+        for one, other in near_links([int(places[cell][1][0], 16) for cell in there], kinds):
+            together.join(there[one], there[other])
+            guilty |= {there[one], there[other]}
     for group in together.groups():
         if group[0] in guilty:
             yield sorted(number for cell in group for number in cells[places[cell]])

@@ -6,16 +6,16 @@ form a component, and a component goes to one split as a whole.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from pixtune.datasets.near import near_links
 from pixtune.datasets.together import Together
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.rows import Row
 
-NEAR = 4  # bits of a 64-bit difference hash in which two pictures may differ and still count as the same
 _SMALLEST_TO_DEAL = 30  # examples below which all that state no split are trained on
 _SMALLEST_SHARE = 5  # examples that a dealt split gets at least
 _NAMED = 10  # examples that a note names
@@ -98,23 +98,7 @@ def components(rows: Sequence[Row]) -> list[list[str]]:
         for shown in row.images:
             dhash = int(shown.image.dhash, 16)
             together.join(number, hashes.setdefault(dhash, number))
-    for one, other in near_pairs(list(hashes)):
-        together.join(hashes[one], hashes[other])
+    first_of = list(hashes.values())
+    for one, other in near_links(list(hashes)):
+        together.join(first_of[one], first_of[other])
     return sorted(sorted(rows[number].example_id for number in group) for group in together.groups())
-
-
-def near_pairs(hashes: Sequence[int]) -> Iterable[tuple[int, int]]:
-    """Pairs of distinct 64-bit hashes that differ in at most NEAR bits.
-
-    Two such hashes agree in at least one of NEAR + 1 bands of bits, so only those that share a band are compared; a
-    pair that shares several comes several times.
-    """
-    width = 64 // (NEAR + 1) + 1
-    for band in range(NEAR + 1):
-        buckets: dict[int, list[int]] = defaultdict(list)
-        for value in hashes:
-            buckets[value >> (band * width) & ((1 << width) - 1)].append(value)
-        for bucket in buckets.values():
-            for position, one in enumerate(bucket):
-                for other in [value for value in bucket[position + 1 :] if (one ^ value).bit_count() <= NEAR]:
-                    yield one, other

@@ -17,7 +17,7 @@ Shares = tuple[float, float, float, float]  # left, top, right, bottom, from 0 t
 VERSION = 3  # rises whenever the same bytes under the same steps would come out differently
 
 # What a model sees: at detail high 2048 square, then 768 on the short side; at low its 512 box.
-_BOXES: dict[str, dict[str, Parameter]] = {
+BOXES: dict[str, dict[str, Parameter]] = {
     "high": {"long_side": 2048, "short_side": 768},
     "low": {"long_side": 512, "short_side": 512},
 }
@@ -157,7 +157,7 @@ def _steps(stated: Sequence[str | Mapping[str, Any]], detail: Detail, problems: 
         problems += [f"steps[{place}]: {name} {problem}" for problem in found]
         if found:
             continue
-        parameters = {**kind.parameters, **(_BOXES[detail] if name == "resize" else {}), **values}
+        parameters = {**kind.parameters, **(BOXES[detail] if name == "resize" else {}), **values}
         yield Step(
             name,
             {

@@ -221,7 +221,11 @@ class Sandbox:
         with self._lock:
             for trusting in (True, False):
                 worker = self._worker = self._worker or self._start()
-                worker.wait_until_ready()
+                try:
+                    worker.wait_until_ready()
+                except DecoderNotStarted:
+                    self._worker = None  # the next picture gets a new one
+                    raise
                 try:
                     return worker.convert(data, recipe, self._wall_seconds, trusting)
                 except _TooSlow:

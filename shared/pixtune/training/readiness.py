@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
-from pixtune.compliance.gate import Judges, judge, report_key
+from pixtune.compliance.gate import Judges, judge, refuse, report_key
 from pixtune.compliance.ports import Moderator, SkipPredictor
 from pixtune.costs.calibration import calibrated
 from pixtune.costs.estimate import Estimate, estimate
+from pixtune.datasets.card_files import store_judged_card
 from pixtune.datasets.reading import read_manifest, read_split
 from pixtune.errors import DatasetNotReady
 from pixtune.evaluation.sample import sampled
@@ -61,12 +62,14 @@ def check_readiness(
         )
     judges = Judges(provider if isinstance(provider, Moderator) else None, predictor, spec.content_skips, each)
     report = judge(manifest, [row for rows in splits.values() for row in rows], artifacts, judges)
+    card = store_judged_card(manifest, report, artifacts, today)
+    refuse(report)
     epochs = run.settings.hyperparameters.n_epochs
     bills = runs.observations(spec.provider, spec.base_model)
     cost = calibrated(estimate(splits["train"], sampled(splits["test"]), manifest.settings, epochs, spec), bills)
     notes = [*advice(len(splits["train"]), run.settings, spec, today), *report.warnings()]
     retires = spec.answer_until.isoformat() if spec.answer_until else None
-    compliance = {"report": report_key(manifest, report.asked), "summary": report.summary}
+    compliance = {"report": report_key(manifest, report.asked), "summary": report.summary, "card": card}
     kept = cost.to_json() | {"notes": notes, "retires_on": retires, "compliance": compliance}
     runs.update(run_id, {"stage": "CheckReadiness", "estimate": kept})
     return cost

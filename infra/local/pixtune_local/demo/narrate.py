@@ -247,6 +247,7 @@ def _check_card(checks: Checks, api: Api, info: stack.StackInfo, dropped: Droppe
     text = page.decode()
     absent = [name for name, code in wanted.items() if escape(name) not in text or code not in text]
     checks.hold("its page shows them", not absent, absent)
+    checks.hold("its page says how compliance was judged", "Judged on" in text)
     checks.hold("the page has pictures and stands on its own", "data:image/jpeg" in text and "http://" not in text)
     return page
 
