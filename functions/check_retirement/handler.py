@@ -18,8 +18,7 @@ from pixtune.registry.retiring import check_retirement
 from pixtune.settings import Environment
 from pixtune.wiring import provider_for
 
-logger, metrics = Logger(service="check_retirement"), Metrics(namespace="pixtune", service="pixtune")
-environment = Environment(os.environ)
+logger, environment = Logger(service="check_retirement"), Environment(os.environ)
 secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
 
 
@@ -36,5 +35,6 @@ def handler(_event: dict[str, Any], _context: object) -> None:
     )
     logger.info("retirement", retiring=[one.to_json() for one in checked.retiring], warned=len(checked.warned))
     if checked.soonest is not None:
+        metrics = Metrics(namespace="pixtune", service=environment.event_bus)  # which has the stack's name
         metrics.add_metric("ModelDaysLeft", MetricUnit.Count, checked.soonest)
         metrics.flush_metrics()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class EstimateRoutes:
-    """What `/v1/estimates` answers; it stores nothing, so it takes no Idempotency-Key."""
+    """What `/v1/estimates` answers; it stores nothing, so it takes no Idempotency-Key. limits: read when needed."""
 
     def __init__(
         self,

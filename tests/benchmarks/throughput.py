@@ -78,7 +78,7 @@ def drop_to_row(count: int, megapixels: int) -> dict[str, float]:
 
         records = [{"messageId": str(n), "body": _event(version, n)} for n, version in enumerate(dropped, 1)]
         timed("convert", lambda: gate.take(records, lambda: 900.0))
-        reader = ReadAnnotations(uploads, annotation_facts)
+        reader = ReadAnnotations(uploads, annotation_facts, artifacts, images)
         timed("read", lambda: reader.take([{"messageId": "labels", "body": _event(labels, count + 1)}]))
         messages = [Message(f"i{n}", "image", body) for n, body in enumerate(image_facts.sent)]
         messages += [Message(f"a{n}", "annotation", body) for n, body in enumerate(annotation_facts.sent)]

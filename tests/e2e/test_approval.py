@@ -40,7 +40,11 @@ def test_a_denied_run_has_no_job_and_asks_again_when_resumed_and_an_approved_one
     assert len(service.jobs_of({run_id})) == 1
     assert record["reconciled"]["billed"] == record["trained_tokens"]
 
-    # The version it cut, by its number, with other settings: the same rows, no second cut.
-    again = service.request("asked", hyperparameters={"n_epochs": 1}, seed=6, version=record["version"])
-    other = service.wait_for_end(again)
-    assert (other["status"], other["version_digest"]) == ("succeeded", record["version_digest"])
+    # The version it cut, by its number, with other settings: the same rows, no second cut, and a lesson learned.
+    again = service.request("asked", seed=6, version=record["version"], approval_above_usd=0)
+    wait_until_asked(service, again, attempt=1)
+    other = service.run(again)
+    assert (other["version"], other["version_digest"]) == (record["version"], record["version_digest"])
+    assert other["estimate"]["observed"] == 1
+    service.api.call("POST", f"/v1/runs/{again}/deny")
+    assert service.wait_for_end(again)["status"] == "failed"

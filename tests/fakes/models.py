@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pixtune.errors import AliasConflict, UnknownModel
-from pixtune.registry.models import AliasMove, ModelVersion
-from pixtune.registry.retiring import Retiring
+from pixtune.registry.models import AliasMove, ModelVersion, Retiring
 
 
 @dataclass

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -29,6 +30,8 @@ from pixtune.errors import ComplianceFailed, DatasetNotReady
 from pixtune.providers.factory import provider_for
 from pixtune.providers.limits import limits_with
 from pixtune.providers.port import JobRequest
+from pixtune.registry.aliases import promote
+from pixtune.registry.models import ModelVersion
 from pixtune.settings import MissingSetting
 from pixtune.training.run import Checkpoint, Request, Run, RunStatus, TrainingSettings
 from pixtune_local.provider.testing import Provider, running_provider
@@ -111,6 +114,14 @@ def cloud(monkeypatch: pytest.MonkeyPatch, server: Provider) -> Iterator[Cloud]:
         "ARTIFACTS_BUCKET": "artifacts",
         "PROVIDER_URLS": json.dumps({"openai": "", "local": server.base_url}),
         "SKIP_PREDICTOR": "",
+        "MAX_RUN_USD": "",
+        "MONTHLY_BUDGET_USD": "",
+        "MAX_LIVE_JOBS": "",
+        "APPROVAL_ABOVE_USD": "0",
+        "APPROVAL_TIMEOUT_SECONDS": "600",
+        "MIN_MODEL_DAYS": "60",
+        "RETIREMENT_WARNING_DAYS": "30",
+        "EVENT_BUS_NAME": "pixtune-test",
         "POWERTOOLS_LOG_LEVEL": "WARNING",
     }
     for name, value in values.items():
@@ -157,7 +168,7 @@ def train(cloud: Cloud) -> None:
 
 def test_a_run_goes_from_readiness_to_a_champion_with_a_report(cloud: Cloud) -> None:
     cloud.store(48)
-    assert cloud.call("check_readiness") == {"ready": True}
+    assert cloud.call("check_readiness") == {"ready": True, "needs_approval": True, "approval_seconds": 600}
     folder = str(cloud.runs.get("run_1").manifest_key).removesuffix("/manifest.json")
     judged = json.loads(cloud.s3.get_object(Bucket="artifacts", Key=f"{folder}/compliance.json")["Body"].read())
     assert judged["summary"] == {"privacy": {"passed": 48, "warned": 0, "refused": 0}}
@@ -238,3 +249,28 @@ def test_cold_starts_load_neither_the_providers_client_nor_an_image_library_nor_
     code = f"import sys, {handlers}; print({{'openai', 'PIL', 'pydantic'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_alias_that_will_end_is_measured_and_its_warning_kept_for_the_stream(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.store(24)
+    key = cloud.runs.get("run_1").manifest_key
+    assert key is not None
+    made = ModelVersion("lanes", 0, "run_1", 1, "local", BASE, "ft:1", 1, "d", key, "r1", 1.0)
+    registered = cloud.models.register(made)
+    promote(cloud.models, "lanes", "champion", registered.number, expected=0, by="t", reason="", at=1.0)
+    ends = (datetime.now(UTC) + timedelta(days=20)).date().isoformat()
+    own = {"provider": "local", "base_model": BASE, "answer_until": ends, "read": "2026-11-22"}
+    monkeypatch.setenv("PROVIDER_LIMITS", json.dumps({"model": [own]}))
+    cloud.call("check_retirement")
+    (measured,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert measured["ModelDaysLeft"] == [20.0]
+    assert measured["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "pixtune"
+    assert measured["service"] == "pixtune-test"
+    (kept,) = [
+        item
+        for item in clients.dynamodb().scan(TableName="models")["Items"]
+        if item["sk"]["S"].startswith("RETIRING#champion#")
+    ]
+    assert kept["retires_on"]["S"] == ends

@@ -96,6 +96,14 @@ def test_what_the_runs_table_stored_is_on_the_bus_as_a_cloud_event(sqs: SQSClien
     assert started["detail-type"] == "pixtune.run.started.v1"
 
 
+def test_the_set_of_live_jobs_means_nothing_to_others_and_holds_up_nothing(sqs: SQSClient, edge: ModuleType) -> None:
+    jobs = record(1, {"pk": "JOBS", "sk": "LIVE"})
+    jobs["dynamodb"]["NewImage"]["run_ids"] = {"SS": ["run_2", "run_1"]}
+    run = RUN.to_json() | {"pk": "RUN#run_1", "sk": "RUN"}
+    assert edge.handler({"Records": [jobs, record(2, run)]}, None) == {"batchItemFailures": []}
+    assert [event["detail-type"] for event in heard(sqs)] == ["pixtune.run.requested.v1"]
+
+
 def test_the_sample_event_is_one_that_the_function_announces(sqs: SQSClient, edge: ModuleType) -> None:
     sample = json.loads((ROOT / "events" / "publish_events.json").read_text())
     assert edge.handler(sample, None) == {"batchItemFailures": []}

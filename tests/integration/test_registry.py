@@ -16,9 +16,8 @@ from tests.fakes.models import FakeModels
 from pixtune.aws.models_table import ModelsTable
 from pixtune.errors import AliasConflict, AliasRefused, UnknownModel
 from pixtune.registry.aliases import promote, roll_back
-from pixtune.registry.models import AliasMove, ModelVersion
+from pixtune.registry.models import AliasMove, ModelVersion, Retiring
 from pixtune.registry.ports import Models
-from pixtune.registry.retiring import Retiring
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -18,8 +18,7 @@ from pixtune.events.cloud_events import CloudEvent
 from pixtune.examples.annotation import Annotation, Part, Turn
 from pixtune.examples.facts import ImageData
 from pixtune.examples.items import ExampleItem, Slot, State, UploadItem
-from pixtune.registry.models import AliasMove
-from pixtune.registry.retiring import Retiring
+from pixtune.registry.models import AliasMove, Retiring
 from pixtune.training.run import Checkpoint, Failure, Run, RunStatus, TrainingSettings
 from pixtune.verdicts import Code, Note, Outcome, Verdict, accepted, rejected
 

@@ -16,11 +16,12 @@ from pixtune.errors import (
     ProviderUnavailable,
     RunDeadlinePassed,
     RunEnded,
+    TooManyJobs,
 )
 from pixtune.providers.port import JobState
 from pixtune.training.budget import Budget
 from pixtune.training.launch import Launch, LaunchLimits, launch
-from pixtune.training.run import Hyperparameters, Run, RunStatus, TrainingSettings
+from pixtune.training.run import Hyperparameters, Run, RunStatus, Terms, TrainingSettings
 
 SETTINGS = TrainingSettings("local", "tiny", Hyperparameters(3), seed=7)
 FILES = {"training": "file-1", "validation": "file-2"}
@@ -246,3 +247,53 @@ def test_the_budget_is_charged_once_per_training_and_refuses_what_is_beyond_it()
     with pytest.raises(BudgetExceeded):
         bench.launch("run_2")
     assert len(bench.provider.launches) == 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "refusal"),
+    [
+        (Budget(per_month=10.0), BudgetExceeded),
+        (Budget(live_jobs=1), TooManyJobs),
+        (Budget(per_run=5.0), BudgetExceeded),
+    ],
+)
+def test_of_fifty_different_trainings_only_those_that_fit_are_launched(
+    budget: Budget, refusal: type[Exception]
+) -> None:
+    bench = Bench(limits=LaunchLimits(900.0, 86400.0, budget))
+    refused = 0
+    for number in range(50):
+        settings = TrainingSettings("local", "tiny", seed=number)
+        bench.add(f"run_{number}", settings, estimate={"usd": {"low": 4.0, "mid": 5.0, "high": 6.0}})
+        try:
+            bench.launch(f"run_{number}")
+        except refusal:
+            refused += 1
+    fit = 0 if budget.per_run else 1
+    assert (len(bench.provider.launches), refused) == (fit, 50 - fit)
+    assert len(bench.runs.live_jobs()) == fit
+
+
+def test_a_training_whose_price_nobody_knows_cannot_be_held_to_a_budget() -> None:
+    unpriced = {"usd": None, "tokens": {"low": 1, "mid": 2, "high": 3}}
+    for number, budget in enumerate((Budget(per_month=1e6), Budget(per_run=1e6), Budget())):
+        bench = Bench(limits=LaunchLimits(900.0, 86400.0, budget))
+        bench.runs.update("run_1", {"estimate": unpriced})
+        if number < 2:
+            with pytest.raises(BudgetExceeded, match="not known"):
+                bench.launch()
+        else:
+            assert bench.launch() == Launch("launched")
+            assert bench.runs.live_jobs() == {"run_1"}
+
+
+def test_a_request_may_be_stricter_than_the_deployment_and_never_laxer() -> None:
+    for asked, allowed, fits in ((5.0, None, False), (7.0, None, True), (7.0, 5.0, False), (None, 5.0, False)):
+        bench = Bench(limits=LaunchLimits(900.0, 86400.0, Budget(per_run=allowed)))
+        settings = TrainingSettings("local", "tiny", terms=Terms(max_usd=asked))
+        bench.add("run_2", settings, estimate={"usd": {"low": 4.0, "mid": 5.0, "high": 6.0}})
+        if fits:
+            assert bench.launch("run_2") == Launch("launched")
+        else:
+            with pytest.raises(BudgetExceeded, match=r"6\.00 USD"):
+                bench.launch("run_2")

@@ -15,7 +15,7 @@ from pixtune.examples.annotation import Part, Turn
 from pixtune.examples.rows import Row
 from pixtune.providers.chat_rows import training_line
 from pixtune.providers.limits import ProviderSpec, all_specs, spec_for
-from pixtune.providers.lint import Lint, alternatives, lint
+from pixtune.providers.lint import Lint, lint
 from pixtune.providers.readiness import problems
 from pixtune.training.run import TrainingSettings
 
@@ -118,19 +118,6 @@ def test_roles_take_turns_only_where_the_provider_wants_them_to() -> None:
         ("turns[2].role", "user"),
     ]
     assert linted(row("x", turns=turns), spec=FIREWORKS).problems == ()
-
-
-def test_who_else_would_train_these_rows_is_named_as_far_as_jobs_can_be_launched() -> None:
-    specs = [dataclasses.replace(spec, adapter=True) for spec in all_specs().values()]
-    after = date(2027, 2, 1)
-    found = alternatives({"train": GOOD}, DatasetSettings(), specs, after)
-    assert ("openai", "gpt-4o-2024-08-06") not in found  # it trains no more by then
-    assert {"azure", "bedrock", "together", "fireworks", "local"} == {provider for provider, _ in found}
-    reserved = [*GOOD, row("x", question="User: how many?")]
-    found = alternatives({"train": reserved}, DatasetSettings(), specs, after)
-    assert "bedrock" not in {provider for provider, _ in found}
-    closed = [dataclasses.replace(spec, adapter=False) for spec in specs]
-    assert alternatives({"train": GOOD}, DatasetSettings(), closed, after) == []
 
 
 def checked_by_together(tmp_path: Path, *rows: Row, system: str | None = None) -> dict[str, Any]:

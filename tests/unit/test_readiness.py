@@ -177,3 +177,17 @@ def test_checking_needs_neither_the_providers_client_nor_an_image_library() -> N
     )
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_what_else_would_train_the_version_is_kept_for_when_the_provider_does_not() -> None:
+    artifacts, runs = KeptArtifacts(), FakeRuns()
+    reserved = row("x", question="User: how many?")
+    runs.records["run_1"] = run_of(store_version(artifacts, {"train": [*GOOD, reserved]}).key)
+    check_readiness("run_1", runs, artifacts, AnsweringProvider(), limits_with(), TODAY)
+    cost = runs.get("run_1").estimate
+    assert cost is not None
+    assert "azure/gpt-4.1-2025-04-14" in cost["alternatives"]
+    providers = {name.partition("/")[0] for name in cost["alternatives"]}
+    assert not providers & {"openai", "bedrock", "together", "fireworks"}  # itself, a reserved word, no jobs yet
+    with pytest.raises(DatasetNotReady, match=r"keeps the limits of .*azure/gpt-4.1-2025-04-14"):
+        check_readiness("run_1", runs, artifacts, AnsweringProvider(), limits_with(), date(2027, 1, 6))

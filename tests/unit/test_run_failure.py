@@ -106,6 +106,19 @@ def test_a_failure_before_any_job_gives_the_training_and_its_budget_back_and_ask
     assert ward.runs.open_run("plants", NEW.settings.digest()) is None
 
 
+def test_a_provider_that_trains_no_more_is_told_with_what_else_would_train_the_version() -> None:
+    others = {"alternatives": ["azure/gpt-4.1-2025-04-14", "bedrock/amazon.nova-lite-v1:0:300k"]}
+    closed = lambda_cause("ProviderRefused", "HTTP 403 training_not_available: we are winding down")
+    run = replace(LAUNCHED, provider_job_id=None, intent_at=None, version=3, estimate=others)
+    failure = Ward(run).record("ProviderRefused", closed)
+    assert failure is not None
+    assert "azure/gpt-4.1-2025-04-14, bedrock/amazon.nova-lite-v1:0:300k: `pixtune run start" in failure.fix
+    assert f"{run.dataset}@3 --provider PROVIDER --base-model MODEL`" in failure.fix
+    other = Ward(run).record("ProviderRefused", lambda_cause("ProviderRefused", "HTTP 401"))
+    assert other is not None
+    assert "azure" not in other.fix
+
+
 def test_a_running_job_is_cancelled_so_that_a_failed_run_costs_nothing_more() -> None:
     ward = Ward(LAUNCHED)
     ward.provider.add("run_1")

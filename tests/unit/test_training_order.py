@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
 from pixtune.errors import ProviderRefused
-from pixtune.training.order import Defaults, Refusal, order_of
+from pixtune.training.order import Defaults, Refusal, TrainingWish, order_for, order_of
 from pixtune.training.request import TrainingOrder
-from pixtune.training.run import Hyperparameters, TrainingSettings
+from pixtune.training.run import Hyperparameters, Terms, TrainingSettings
 
 
 def _base_model(provider: str) -> str:
@@ -142,3 +143,23 @@ def test_a_bad_event_is_refused_with_every_problem_it_has(detail: dict[str, Any]
     found = order_of(asked(detail), DEFAULTS)
     assert isinstance(found, Refusal)
     assert sorted(problem.partition(":")[0] for problem in found.problems) == sorted(problems)
+
+
+def test_an_event_may_name_a_version_and_terms() -> None:
+    detail = {"dataset": "plants", "version": 3, "max_usd": 5, "approval_above_usd": 0, "accept_retirement": True}
+    order = order_of(asked(detail), DEFAULTS)
+    assert isinstance(order, TrainingOrder)
+    assert (order.settings.version, order.settings.terms) == (3, Terms(5, 0, True))
+
+
+@pytest.mark.parametrize("detail", [{"max_usd": -1}, {"approval_above_usd": -0.5}, {"version": 0}, {"max_usd": "5"}])
+def test_terms_that_are_none_are_refused(detail: dict[str, Any]) -> None:
+    refusal = order_of(asked({"dataset": "plants", **detail}), DEFAULTS)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "bad_training_request"
+
+
+def test_a_sum_that_is_no_number_would_hold_nothing_to_it_and_is_refused() -> None:
+    for dollars in (math.nan, math.inf):
+        found = order_for(TrainingWish("plants", max_usd=dollars), "event", "k", "h", DEFAULTS)
+        assert isinstance(found, Refusal)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pixtune.aws.items import from_item, to_item
 from pixtune.aws.runs_table import expression, transact
 from pixtune.errors import AliasConflict, UnknownModel
-from pixtune.registry.models import AliasMove, ModelVersion
-from pixtune.registry.retiring import Retiring
+from pixtune.registry.models import AliasMove, ModelVersion, Retiring
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

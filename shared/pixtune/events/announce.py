@@ -25,8 +25,7 @@ from pixtune.events.announced import (
 )
 from pixtune.events.cloud_events import CloudEvent
 from pixtune.examples.items import ExampleItem, State, UploadItem
-from pixtune.registry.models import AliasMove
-from pixtune.registry.retiring import Retiring
+from pixtune.registry.models import AliasMove, Retiring
 from pixtune.training.run import Checkpoint, Run, RunStatus
 
 Item = Mapping[str, Any]

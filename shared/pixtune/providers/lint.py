@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import pairwise
@@ -11,7 +11,7 @@ from typing import Any
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.rows import Row
 from pixtune.providers.limits import ProviderSpec
-from pixtune.providers.readiness import Problem, advice, breaches, problems
+from pixtune.providers.readiness import Problem, advice, problems
 from pixtune.training.run import TrainingSettings
 
 
@@ -53,20 +53,6 @@ def lint(
         tuple(_mends(splits, settings, spec, name)),
         tuple(advice(len(splits.get("train", ())), training, spec, today)),
     )
-
-
-def alternatives(
-    splits: Mapping[str, Sequence[Row]], settings: DatasetSettings, specs: Iterable[ProviderSpec], today: date
-) -> list[tuple[str, str]]:
-    """(provider, base model) of every spec that would train these rows today, asked for nothing special, and for
-    which jobs can be launched."""
-    return [
-        (spec.provider, spec.base_model)
-        for spec in specs
-        if spec.adapter
-        and next(breaches(splits, settings, TrainingSettings(spec.provider, spec.base_model), spec, today), None)
-        is None
-    ]
 
 
 _DETAILS = {

@@ -130,8 +130,9 @@ def _row_problems(where: str, row: Row, settings: DatasetSettings, spec: Provide
                 return  # what follows would look at that image
     system = (row.annotation.system if row.annotation else None) or settings.system or ""
     texts = [("system", system), *((turn.role, text_of(turn)) for turn in turns)]
+    read = "\n".join(text for role, text in texts if role in spec.reserved_in)
     for word in spec.reserved_words:
-        if any(word in text for role, text in texts if role in spec.reserved_in):
+        if word in read:
             yield Problem(where, "text", f"the reserved word {word!r}", "text without it", "Reword it.")
     weight = row.annotation.weight if row.annotation else None
     if weight not in (None, 0, 1):

@@ -1,4 +1,4 @@
-"""Model versions and the moves of their aliases. Values only."""
+"""Model versions, the moves of their aliases, and warnings of their end. Values only."""
 
 from __future__ import annotations
 
@@ -71,3 +71,28 @@ class AliasMove:
     def from_json(cls, data: Mapping[str, Any]) -> AliasMove:
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class Retiring:
+    """An alias whose model answers no more from `retires_on` (ISO date) on, in `days_left` days. instead: providers
+    and base models whose limits the model's dataset version keeps as it is; `pixtune run start {dataset}@{version}
+    --provider ...` trains it there, on the same splits."""
+
+    dataset: str
+    alias: str
+    model_version: int
+    version: int
+    provider: str
+    base_model: str
+    retires_on: str
+    days_left: int
+    instead: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"instead": list(self.instead)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Retiring:
+        values = {name: data[name] for name in cls.__slots__}
+        return cls(**values | {"instead": tuple(data["instead"])})

@@ -3,43 +3,18 @@ off, with what the same dataset version could be trained on instead, out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol
+from typing import Protocol
 
 from pixtune.datasets.reading import read_manifest, read_split
 from pixtune.errors import ProviderRefused, ProviderUnavailable
 from pixtune.providers.limits import Limits
 from pixtune.providers.port import TrainingProvider
-from pixtune.registry.models import AliasMove, ModelVersion
+from pixtune.registry.models import AliasMove, ModelVersion, Retiring
 from pixtune.training.ports import ArtifactStore
 from pixtune.training.retirement import satisfied
-
-
-@dataclass(frozen=True, slots=True)
-class Retiring:
-    """An alias whose model answers no more from `retires_on` (ISO date) on, in `days_left` days. instead: providers
-    and base models whose limits the model's dataset version keeps as it is; `pixtune run start {dataset}@{version}
-    --provider ...` trains it there, on the same splits."""
-
-    dataset: str
-    alias: str
-    model_version: int
-    version: int
-    provider: str
-    base_model: str
-    retires_on: str
-    days_left: int
-    instead: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"instead": list(self.instead)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Retiring:
-        values = {name: data[name] for name in cls.__slots__}
-        return cls(**values | {"instead": tuple(data["instead"])})
 
 
 class Aliases(Protocol):

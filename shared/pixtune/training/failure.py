@@ -72,6 +72,7 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
     "TIMED_OUT": ("execution_timed_out", _RESUME),
 }
 _MESSAGE = re.compile(r'\{"errorMessage": ("(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])*)')
+_CLOSED = "training_not_available"  # the code of a provider that trains no more for this account
 _UNKNOWN = ("internal_error", "This is a fault of pixtune's own. " + _READ_LOG)
 
 
@@ -133,6 +134,9 @@ def failure_of(run: Run, failed: Failed, fate: Fate) -> Failure:
     if code == "internal_error":
         cause = f"{failed.error}: {cause}"
     advice = [fate.text if fate.may_cost else "", fix.format(run_id=run.run_id, stage=run.stage)]
+    if _CLOSED in cause and (others := (run.estimate or {}).get("alternatives")):
+        command = f"`pixtune run start {run.dataset}@{run.version} --provider PROVIDER --base-model MODEL`"
+        advice.append(f"This version keeps the limits of {', '.join(others)}: {command} trains it there.")
     return Failure(
         code,
         f"{cause} {'' if fate.may_cost else fate.text}".strip(),

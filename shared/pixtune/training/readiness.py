@@ -45,11 +45,12 @@ def check_readiness(
     manifest = read_manifest(artifacts, run.manifest_key)
     splits = {split: read_split(artifacts, manifest, split) for split in ("train", "validation", "test")}
     spec = limits.spec(run.settings.provider, run.settings.base_model)
-    told = provider.retires_on(spec.base_model)  # the provider's own word counts before the table's
-    spec = replace(spec, answer_until=told) if told else spec
+    ends = provider.retires_on(spec.base_model)  # the provider's own word counts before the table's
+    spec = replace(spec, answer_until=ends) if ends else spec
     found = problems(splits, manifest.settings, run.settings, spec, today)
+    named = satisfied(splits, manifest.settings, limits, today, least_days)
+    instead = [name for name in named if name != f"{spec.provider}/{spec.base_model}"]
     if spec.answer_until is not None and (spec.answer_until - today).days < least_days:
-        instead = satisfied(splits, manifest.settings, limits, today, least_days)
         accepted = run.settings.terms.accept_retirement
         found += too_short_lived(spec, today, least_days, accepted, instead)
     if found:
@@ -58,7 +59,8 @@ def check_readiness(
         raise DatasetNotReady(
             f"Version {manifest.version} of {manifest.dataset} has {len(found)} problem(s) for {spec.title}:\n"
             f"{listed}{more}",
-            "Mend them, and request the training again.",
+            "Mend them, and request the training again."
+            + (f" As it is, this version keeps the limits of {', '.join(instead)}." if instead else ""),
         )
     judges = Judges(provider if isinstance(provider, Moderator) else None, predictor, spec.content_skips, each)
     report = judge(manifest, [row for rows in splits.values() for row in rows], artifacts, judges)
@@ -70,6 +72,7 @@ def check_readiness(
     notes = [*advice(len(splits["train"]), run.settings, spec, today), *report.warnings()]
     retires = spec.answer_until.isoformat() if spec.answer_until else None
     compliance = {"report": report_key(manifest, report.asked), "summary": report.summary, "card": card}
-    kept = cost.to_json() | {"notes": notes, "retires_on": retires, "compliance": compliance}
+    told = {"notes": notes, "retires_on": retires, "compliance": compliance, "alternatives": instead}
+    kept = cost.to_json() | told
     runs.update(run_id, {"stage": "CheckReadiness", "estimate": kept})
     return cost

@@ -9,7 +9,7 @@ from datetime import date
 from pixtune.datasets.version import DatasetSettings
 from pixtune.examples.rows import Row
 from pixtune.providers.limits import Limits, ProviderSpec
-from pixtune.providers.readiness import Problem, problems
+from pixtune.providers.readiness import Problem, breaches
 from pixtune.training.run import TrainingSettings
 
 
@@ -42,6 +42,6 @@ def satisfied(
     for (provider, base_model), spec in limits.specs.items():
         asked = TrainingSettings(provider, base_model)
         lives = spec.answer_until is None or (spec.answer_until - today).days >= least_days
-        if spec.adapter and lives and not problems(splits, settings, asked, spec, today):
+        if spec.adapter and lives and next(breaches(splits, settings, asked, spec, today), None) is None:
             found.append(f"{provider}/{base_model}")
     return found
