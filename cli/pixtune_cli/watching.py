@@ -24,6 +24,7 @@ _SLOWEST = 15.0
 _EXIT_OF = {
     "provider_refused": Exit.PROVIDER,
     "budget_exceeded": Exit.QUOTA,
+    "too_many_jobs": Exit.QUOTA,
     "run_deadline_passed": Exit.TIMEOUT,
     "uploads_not_settled": Exit.TIMEOUT,
 }
@@ -110,7 +111,7 @@ def follow(api: Api, run_id: str, as_json: bool, timeout: float | None) -> None:
     """Show the run until it ends, then say how it ended. Raises typer.Exit or Failure unless it succeeded."""
     show = _as_json if as_json else _live if out().is_terminal else _as_lines
     try:
-        last = show(snapshots(api, run_id, timeout, pause=1.0 if api.local else 5.0))
+        last = show(_telling(snapshots(api, run_id, timeout, pause=1.0 if api.local else 5.0)))
     except KeyboardInterrupt:
         say("\nNo longer watching. The run goes on.")
         next_step(f"pixtune run watch {run_id}")
@@ -123,6 +124,18 @@ def follow(api: Api, run_id: str, as_json: bool, timeout: float | None) -> None:
             Exit.TIMEOUT,
         ) from None
     _conclude(last.run)
+
+
+def _telling(seen: Iterator[Snapshot]) -> Iterator[Snapshot]:
+    """The same, saying once that a person has to decide: nothing happens until then."""
+    told = False
+    for snapshot in seen:
+        if snapshot.run["stage"] == "AwaitApproval" and snapshot.status not in _ENDED and not told:
+            run_id = snapshot.run["run_id"]
+            say("It waits until somebody lets it be paid for.")
+            next_step(f"pixtune run approve {run_id}", f"pixtune run deny {run_id}")
+            told = True
+        yield snapshot
 
 
 def _conclude(run: dict[str, Any]) -> None:

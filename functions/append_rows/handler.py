@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 from ulid import ULID
 
-from pixtune.aws import clients
+from pixtune.aws import clients, threads
 from pixtune.aws.buckets import Artifacts
-from pixtune.aws.examples_table import ExamplesTable, in_threads
+from pixtune.aws.examples_table import ExamplesTable
 from pixtune.aws.queues import Queue
 from pixtune.examples.append import AppendRows, messages_of
 from pixtune.settings import Environment
@@ -31,7 +31,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         annotations=Queue(clients.sqs(), environment.annotations_queue),
         facts=Queue(clients.sqs(), environment.annotation_facts_queue),
         uploads_bucket=environment.uploads_bucket,
-        each=in_threads,
+        each=threads.in_threads,
     )
     messages = messages_of(event["Records"], environment.image_facts_queue.rsplit("/", 1)[-1])
     again = append_rows.take(messages, datetime.now(UTC), str(ULID()))

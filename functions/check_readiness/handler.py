@@ -10,10 +10,10 @@ from aws_lambda_powertools import Logger
 
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
-from pixtune.aws.examples_table import in_threads
 from pixtune.aws.rekognition import predictor_of
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.secrets import ProviderSecrets
+from pixtune.aws.threads import in_threads
 from pixtune.settings import Environment
 from pixtune.training.approval import permission
 from pixtune.training.readiness import check_readiness

@@ -11,8 +11,9 @@ from ulid import ULID
 
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
-from pixtune.aws.examples_table import ExamplesTable, in_threads
+from pixtune.aws.examples_table import ExamplesTable
 from pixtune.aws.runs_table import RunsTable
+from pixtune.aws.threads import in_threads
 from pixtune.datasets.publish import publish_dataset
 from pixtune.settings import Environment
 

@@ -10,8 +10,8 @@ from aws_lambda_powertools import Logger
 from pixtune.annotations.read import ReadAnnotations
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts, Uploads
-from pixtune.aws.examples_table import in_threads
 from pixtune.aws.queues import Queue
+from pixtune.aws.threads import in_threads
 from pixtune.settings import Environment
 
 if TYPE_CHECKING:

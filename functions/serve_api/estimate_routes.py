@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pixtune.aws.examples_table import in_threads
+from pixtune.aws.threads import in_threads
 from pixtune.errors import DatasetEmpty, DatasetNotReady, ProviderRefused
 from problems import Problem, invalid
 from reading import body_of

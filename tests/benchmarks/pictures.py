@@ -100,11 +100,11 @@ def cases(folder: Path, quick: bool) -> Iterator[tuple[str, list[Job]]]:
         yield "own JPEGs, low", [Job(path, "own", "low") for path in own]
 
 
-def kept(folder: Path) -> Iterator[tuple[str, list[Job]]]:
+def kept(folder: Path, width: int = 1024, height: int = 768) -> Iterator[tuple[str, list[Job]]]:
     """Pictures that need nothing, and are kept as they are."""
     for format_, told in (("JPEG", {}), ("PNG", {}), ("WEBP", {"keep_webp": True})):
         path = folder / f"kept.{format_.lower()}"
-        picture = photograph("flower", 1024, 768)
+        picture = photograph("flower", width, height)
         picture.save(path, format_, **({} if format_ == "PNG" else {"quality": 85}))
         case = f"{format_} kept"
         yield case, [Job(path, case, "high", {"keep_bytes": 10_000_000, **told})]

@@ -7,7 +7,6 @@ S3's, SQS's and DynamoDB's time is not in it. Figures are CPU time, the decoder'
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from io import BytesIO
 from typing import Any
 
 from rich.console import Console
-from tests.benchmarks.engines import on_cpu
+from tests.benchmarks.engines import spent_with
 from tests.benchmarks.pictures import MEGAPIXELS, photograph
 from tests.fakes.examples import MemoryArtifacts, MemoryExamples, MemoryQueue, MemoryUploads, Version
 from tests.fakes.versions import row
@@ -70,11 +69,11 @@ def drop_to_row(count: int, megapixels: int) -> dict[str, float]:
         gate = Gate(uploads, artifacts, sandbox, image_facts)
 
         def timed(stage: str, work: Callable[[], Any]) -> None:
-            begun = on_cpu(os.getpid()) + on_cpu(sandbox.worker_pid)
+            begun = spent_with(sandbox)
             left = work()
             if left:
                 raise ValueError(f"{stage} left {left}")
-            spent[stage] = 1000 * (on_cpu(os.getpid()) + on_cpu(sandbox.worker_pid) - begun) / count
+            spent[stage] = 1000 * (spent_with(sandbox) - begun) / count
 
         records = [{"messageId": str(n), "body": _event(version, n)} for n, version in enumerate(dropped, 1)]
         timed("convert", lambda: gate.take(records, lambda: 900.0))

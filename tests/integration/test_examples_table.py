@@ -12,8 +12,9 @@ from moto import mock_aws
 from tests.fakes.examples import MemoryExamples
 from tests.fakes.facts import put_image
 
-from pixtune.aws.examples_table import ExamplesTable, in_threads
+from pixtune.aws.examples_table import ExamplesTable
 from pixtune.aws.plain_answers import read_plainly
+from pixtune.aws.threads import in_threads
 from pixtune.examples.items import ExampleItem, UploadItem
 from pixtune.examples.join import image_after
 from pixtune.examples.ports import Examples, Place, Write

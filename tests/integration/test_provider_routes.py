@@ -35,9 +35,9 @@ OPENAI = "gpt-4o-2024-08-06"
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("PROVIDER_URLS", json.dumps({"openai": "https://api.openai.com/v1", "local": ""}))
-    monkeypatch.setenv("PROVIDER_LIMITS", "")
     with served(monkeypatch) as world:
+        monkeypatch.setenv("PROVIDER_URLS", json.dumps({"openai": "https://api.openai.com/v1", "local": ""}))
+        monkeypatch.setenv("PROVIDER_LIMITS", "")
         yield world
 
 

@@ -98,6 +98,14 @@ def test_a_failed_run_ends_with_its_cause_its_remedy_and_its_own_exit_code(code:
     )
 
 
+def test_a_run_that_waits_for_approval_says_once_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = {"stage": "AwaitApproval"}
+    follow(api({}, waiting, waiting, {"status": "succeeded"}), "run_1", False, None)
+    said = capsys.readouterr().err
+    assert said.count("pixtune run approve run_1") == 1
+    assert "pixtune run deny run_1" in said
+
+
 def test_a_cancelled_run_ends_with_its_exit_code() -> None:
     with pytest.raises(Failure) as raised:
         follow(api({"status": "cancelled"}), "run_1", True, None)

@@ -51,6 +51,7 @@ def test_an_image_costs_what_the_documentation_says(
 
 def test_the_high_end_reads_the_rule_as_if_small_images_were_enlarged() -> None:
     assert image_band(512, 512, "high", FOUR_O) == Band(255, 255, 765)
+    assert image_band(1, 1, "high", FOUR_O) == Band(255, 255, 765)
     assert image_band(3000, 300, "high", FOUR_O).high == 5185
     assert image_band(1024, 1024, "high", FOUR_O) == Band(765, 765, 765)
 

@@ -171,15 +171,15 @@ def test_many_frames_of_one_camera_and_many_white_backgrounds_are_grouped_in_sec
     assert len(groups[0]) >= len(frames) - 5
 
 
-def test_fifty_thousand_rows_take_seconds() -> None:
+def test_twenty_thousand_rows_take_seconds() -> None:
     chosen = random.Random(1)
-    kinds = [chosen.getrandbits(64) for _ in range(20_000)]
+    kinds = [chosen.getrandbits(64) for _ in range(8_000)]
     rows = [
         row(str(n), str(n % 20), images=[looks(str(n), chosen.choice(kinds) ^ 1 << chosen.randrange(64))])
-        for n in range(50_000)
+        for n in range(20_000)
     ]
     began = time.process_time()
     result = found(rows)
-    assert time.process_time() - began < 30  # about 3 on an idle machine
+    assert time.process_time() - began < 20  # about 1 on an idle machine
     assert result.near.groups > 1000
     assert len(result.near.shown) == 50

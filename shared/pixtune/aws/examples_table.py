@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from pixtune.aws.items import from_item, to_item
+from pixtune.aws.threads import in_threads
 from pixtune.errors import TableRefused
 from pixtune.examples import listing, overview
 from pixtune.examples.ports import Item, Place, Write
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 _GET_BATCH = 100  # keys that a BatchGetItem may have
 _PUT_BATCH = 25  # items that a BatchWriteItem may have
 _ROUNDS = 8  # how often what a batch call left out is asked for again
-_THREADS = 10  # as many as botocore keeps connections
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def in_threads(function: Callable[[T], R], values: Iterable[T], /) -> list[R]:
-    """Call a function for each value, up to 10 at a time."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(function, values))
 
 
 class ExamplesTable:

@@ -260,7 +260,8 @@ def _attribution(card: Card) -> str:
 def _notes(card: Card) -> str:
     notes = (*card.notes, *card.quality.notes)
     rows = [
-        f"<tr><td><code>{escape(note['code'])}</code></td><td>{escape(note['detail'])}</td></tr>" for note in notes
+        f"<tr><td class=share><code>{escape(note['code'])}</code></td><td>{escape(note['detail'])}</td></tr>"
+        for note in notes
     ]
     return f"<h2>Notes</h2>{table('', rows)}" if rows else ""
 
