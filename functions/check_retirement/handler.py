@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -13,22 +12,20 @@ from aws_lambda_powertools.metrics import MetricUnit
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.models_table import ModelsTable
-from pixtune.aws.secrets import ProviderSecrets
 from pixtune.registry.retiring import check_retirement
 from pixtune.settings import Environment
-from pixtune.wiring import provider_for
+from pixtune.wiring import Providers
 
 logger, environment = Logger(service="check_retirement"), Environment(os.environ)
-secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+providers = Providers(environment)
 
 
 def handler(_event: dict[str, Any], _context: object) -> None:
-    urls, limits = environment.provider_urls, environment.limits
     checked = check_retirement(
         ModelsTable(clients.dynamodb(), environment.models_table),
         Artifacts(clients.s3(), environment.artifacts_bucket),
-        partial(provider_for, urls=urls, secrets=secrets.read(), limits=limits),
-        limits,
+        providers.named,
+        environment.limits,
         datetime.now(UTC).date(),
         warn_days=environment.retirement_warning_days,
         least_days=environment.min_model_days,

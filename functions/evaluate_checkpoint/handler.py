@@ -10,27 +10,25 @@ from aws_lambda_powertools import Logger
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
-from pixtune.aws.secrets import ProviderSecrets
 from pixtune.evaluation.judge import evaluate_checkpoint
 from pixtune.settings import Environment
-from pixtune.wiring import provider_for
+from pixtune.wiring import Providers
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 logger = Logger(service="evaluate_checkpoint")
 environment = Environment(os.environ)
-secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+providers = Providers(environment)
 
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked, limits = runs.get(event["run_id"]).settings, environment.limits
     score = evaluate_checkpoint(
         *(event["run_id"], event["attempt"], event["step"]),
         runs=runs,
         artifacts=Artifacts(clients.s3(), environment.artifacts_bucket),
-        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
+        provider=providers.of(runs.get(event["run_id"]).settings),
     )
     logger.info("evaluated", run_id=event["run_id"], step=event["step"], score=score)
     return {"step": event["step"], "score": score}

@@ -10,16 +10,15 @@ from aws_lambda_powertools import Logger
 
 from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
-from pixtune.aws.secrets import ProviderSecrets
 from pixtune.settings import Environment
 from pixtune.training.launch import LaunchLimits, launch
-from pixtune.wiring import provider_for
+from pixtune.wiring import Providers
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 logger, environment = Logger(service="launch_training"), Environment(os.environ)
-secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+providers = Providers(environment)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         clock=time.time,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         runs=runs,
-        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
+        provider=providers.of(asked),
     )
     logger.info("launch", run_id=event["run_id"], attempt=event["attempt"], **answer.to_json())
     return answer.to_json()

@@ -11,26 +11,24 @@ from aws_lambda_powertools import Logger
 
 from pixtune.aws import clients
 from pixtune.aws.runs_table import RunsTable
-from pixtune.aws.secrets import ProviderSecrets
 from pixtune.aws.workflow import StepFunctions
 from pixtune.settings import Environment
 from pixtune.training.poll import poll
-from pixtune.wiring import provider_for
+from pixtune.wiring import Providers
 
 logger = Logger(service="poll_training")
 environment = Environment(os.environ)
-secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+providers = Providers(environment)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
-    asked, limits = runs.get(event["run_id"]).settings, environment.limits
     turn = poll(
         **{name: event[name] for name in ("run_id", "attempt", "turn", "task_token")},
         now=time.time(),
         queue_limit=environment.queue_limit_seconds,
         runs=runs,
-        provider=provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
+        provider=providers.of(runs.get(event["run_id"]).settings),
         workflow=StepFunctions(clients.stepfunctions(), environment.state_machine_arn),
     )
     logger.info("turn", run_id=event["run_id"], turn=event["turn"], **asdict(turn))

@@ -12,26 +12,23 @@ from aws_lambda_powertools import Logger
 from pixtune.aws import clients
 from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.runs_table import RunsTable
-from pixtune.aws.secrets import ProviderSecrets
 from pixtune.settings import Environment
 from pixtune.training.failure import failed_of, record_failure
 from pixtune.training.run import Failure
-from pixtune.wiring import provider_for
+from pixtune.wiring import Providers
 
 logger = Logger(service="record_failure")
 environment = Environment(os.environ)
-secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+providers = Providers(environment)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    failed, urls = failed_of(event), environment.provider_urls
+    failed = failed_of(event)
     failure = failed and record_failure(
         failed,
         now=time.time(),
         runs=RunsTable(clients.dynamodb(), environment.runs_table),
-        provider_of=lambda run: provider_for(
-            run.settings.provider, run.settings.base_model, urls, secrets.read(), environment.limits
-        ),
+        provider_of=lambda run: providers.of(run.settings),
         named=ModelsTable(clients.dynamodb(), environment.models_table).named,
     )
     answer = asdict(failure or Failure("nothing_failed", "The run has not failed, or is not known here."))

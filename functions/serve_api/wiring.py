@@ -58,8 +58,6 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
 
 
 def _provider(environment: Environment, name: str, base_model: str) -> TrainingProvider:
-    from pixtune.aws.secrets import ProviderSecrets
-    from pixtune.wiring import provider_for
+    from pixtune.wiring import Providers
 
-    secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
-    return provider_for(name, base_model, environment.provider_urls, secrets.read(), environment.limits)
+    return Providers(environment).named(name, base_model)

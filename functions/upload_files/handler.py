@@ -11,17 +11,16 @@ from aws_lambda_powertools import Logger
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
-from pixtune.aws.secrets import ProviderSecrets
 from pixtune.settings import Environment
 from pixtune.training.files import upload_files
-from pixtune.wiring import provider_for
+from pixtune.wiring import Providers
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 logger = Logger(service="upload_files")
 environment = Environment(os.environ)
-secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+providers = Providers(environment)
 
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         event["run_id"],
         runs,
         Artifacts(clients.s3(), environment.artifacts_bucket),
-        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), limits),
+        providers.of(asked),
         limits.spec(asked.provider, asked.base_model),
         time.time(),
     )

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pixtune.aws import clients
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.runs_table import RunsTable
-from pixtune.aws.secrets import ProviderSecrets
 from pixtune.settings import Environment
 from pixtune.training.files import upload_part
-from pixtune.wiring import provider_for
+from pixtune.wiring import Providers
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 environment = Environment(os.environ)
-secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+providers = Providers(environment)
 
 
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
@@ -27,6 +26,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         event["upload_id"],
         event["part"],
         Artifacts(clients.s3(), environment.artifacts_bucket),
-        provider_for(asked.provider, asked.base_model, environment.provider_urls, secrets.read(), environment.limits),
+        providers.of(asked),
     )
     return {}

@@ -1,4 +1,4 @@
-"""Where the two sides meet: the provider factory with AWS's clients in its hands, for functions and tools to call.
+"""Where the two sides meet: a deployment's environment in, its providers out, with AWS's clients in their hands.
 
 Providers know nothing of boto3, and `pixtune.aws` nothing of providers; only this module imports both.
 """
@@ -10,8 +10,12 @@ from functools import partial
 from pixtune.aws import clients
 from pixtune.aws.bedrock import faults
 from pixtune.aws.buckets import Artifacts
+from pixtune.aws.secrets import ProviderSecrets
 from pixtune.providers import factory
 from pixtune.providers.bedrock import AwsSide
+from pixtune.providers.port import TrainingProvider
+from pixtune.settings import Environment
+from pixtune.training.run import TrainingSettings
 
 
 def _aws_side(bucket: str) -> AwsSide:
@@ -25,3 +29,20 @@ def _aws_side(bucket: str) -> AwsSide:
 
 
 provider_for = partial(factory.provider_for, aws=_aws_side)
+
+
+class Providers:
+    """The providers of a deployment. Keep one per process: it keeps their keys for a few minutes."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._secrets = ProviderSecrets(clients.secretsmanager(), environment.provider_secret_arn)
+
+    def named(self, name: str, base_model: str) -> TrainingProvider:
+        """Raises ProviderRefused when this deployment cannot reach it, or knows no limits of the base model."""
+        known = self._environment
+        return provider_for(name, base_model, known.provider_urls, self._secrets.read(), known.limits)
+
+    def of(self, settings: TrainingSettings) -> TrainingProvider:
+        """The one that a run was asked to train with. Raises ProviderRefused, as `named`."""
+        return self.named(settings.provider, settings.base_model)
