@@ -100,8 +100,8 @@ class MoneyWorld(World):
         self.runs.update(run_id, {"estimate": {"usd": {"low": 1.0, "mid": 2.0, "high": PRICE}}})
 
     def _end(self, run_id: str) -> None:
-        """The job ends, and with it the run; or a later step fails after the job has succeeded; or the run ends first,
-        and its job lives on where the provider does not hear that it is to stop."""
+        """The job ends, and with it the run; or a later step fails after the job has succeeded; or the run ends
+        first, and its job lives on where the provider does not hear that it is to stop."""
         if self.faulty and self.dice.random() < 0.2:
             raise RunDeadlinePassed("the job still runs")
         super()._end(run_id)
