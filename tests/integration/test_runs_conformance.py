@@ -21,7 +21,16 @@ from pixtune.aws.runs_table import RunsTable
 from pixtune.costs.calibration import Observation
 from pixtune.errors import BudgetExceeded, FenceLost, RunEnded, TooManyJobs
 from pixtune.training.ports import Requests, TrainingRuns
-from pixtune.training.run import Charge, Checkpoint, Hyperparameters, Request, Run, RunStatus, TrainingSettings
+from pixtune.training.run import (
+    Charge,
+    Checkpoint,
+    Hyperparameters,
+    Request,
+    Run,
+    RunEvent,
+    RunStatus,
+    TrainingSettings,
+)
 
 SETTINGS = TrainingSettings("local", "tiny")
 NOW = 1_800_000_000.5
@@ -353,3 +362,54 @@ def test_a_key_is_forgotten_after_seven_days_even_when_its_item_is_still_there(s
     assert store.requests.share(Request("api", "key-run_1", "run_1", "other", True), later)
     assert store.requests.first_time("webhook:local", "msg_1", NOW)
     assert store.requests.first_time("webhook:local", "msg_1", later)
+
+
+def test_what_is_observed_is_stored_with_its_events_or_not_at_all(store: Store) -> None:
+    store.run("run_1")
+    moved = RunEvent(NOW, "job-running", "It runs.")
+    seen = {"provider_status": "running", "observed_at": NOW}
+    assert store.runs.observe("run_1", seen, [moved], fence=0, seen=0.0)
+    assert not store.runs.observe("run_1", {"provider_status": "queued"}, [moved], fence=0, seen=0.0)
+    later = RunEvent(NOW + 1, "job-stuck", "It waits.", "warn")
+    assert store.runs.observe("run_1", {"observed_at": NOW + 1, "asked": None}, [later], fence=0, seen=NOW)
+    run = store.runs.get("run_1")
+    assert (run.provider_status, run.observed_at) == ("running", NOW + 1)
+    assert told(store) == [moved, later]
+    store.runs.take_fence("run_1", 1)
+    with pytest.raises(FenceLost):
+        store.runs.observe("run_1", {"observed_at": NOW + 2}, [later], fence=0, seen=NOW + 1)
+    assert told(store) == [moved, later]
+
+
+def told(store: Store) -> list[RunEvent]:
+    events: list[RunEvent] = list(store.runs.events("run_1"))  # type: ignore[attr-defined]  # the API's, not the port's
+    return events
+
+
+def test_events_with_an_id_are_stored_once_and_in_order_of_time(store: Store) -> None:
+    store.run("run_1")
+    said = [RunEvent(NOW + 5 - n, "job-message", f"words {n}", "info", f"ev-{n}") for n in range(30)]
+    store.runs.add_events("run_1", [*said, *said])
+    store.runs.add_events("run_1", said[:3])
+    store.runs.add_events("run_1", [])
+    assert told(store) == said[::-1]
+
+
+def test_an_untidy_run_is_listed_until_it_is_tidied_up_or_resumed(store: Store) -> None:
+    for run_id in ("run_1", "run_2", "run_3"):
+        store.run(run_id, run_id.replace("_", "-"))
+        untidy = run_id != "run_3"
+        assert store.runs.settle(run_id, {"status": "failed", "untidy": untidy}, fence=0, release=False)
+    assert [run.run_id for run in store.runs.untidy()] == ["run_1", "run_2"]
+    assert list(store.runs.live()) == []
+    store.runs.update("run_1", {"untidy": False, "files": {}}, fence=1)
+    assert store.runs.begin_attempt("run_2", 1, {"attempt": 2, "status": "queued", "untidy": False})
+    assert list(store.runs.untidy()) == []
+    assert [run.run_id for run in store.runs.live()] == ["run_2"]
+
+
+def test_only_points_of_later_steps_are_read_when_asked_so(store: Store) -> None:
+    store.run("run_1")
+    store.runs.put_metrics("run_1", [{"step": step, "train_loss": 1.0} for step in (1, 2, 9, 10, 11)])
+    assert [point["step"] for point in store.runs.metrics("run_1", 9)] == [10, 11]
+    assert len(store.runs.metrics("run_1")) == 5
