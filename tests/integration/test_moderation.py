@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.versions import KeptArtifacts, image, row, store_version
 from tests.integration.provider_rows import data_url, picture
 
-from pixtune.compliance.gate import Judges, judge
+from pixtune.compliance.gate import Judges, judge, refuse
 from pixtune.compliance.ports import Moderator
 from pixtune.datasets.version import DatasetSettings
 from pixtune.errors import ComplianceFailed, ProviderRefused, ProviderUnavailable
@@ -115,7 +115,7 @@ def test_a_version_is_judged_over_the_wire_and_the_second_time_from_memory(
     before = len(provider.requests("POST", "/v1/moderations"))
     for _ in range(2):
         with pytest.raises(ComplianceFailed, match=r"e2: turns\[1\] \(assistant\): flagged as violence by pixtune"):
-            judge(manifest, rows, artifacts, Judges(adapter))
+            refuse(judge(manifest, rows, artifacts, Judges(adapter)))
     assert len(provider.requests("POST", "/v1/moderations")) - before == 3 + 3  # texts, then pictures; once
 
 
