@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
-from pixtune.errors import AliasConflict, AliasRefused, UnknownModel
+from pixtune.errors import (
+    AliasConflict,
+    AliasRefused,
+    ModelDeploying,
+    ProviderRefused,
+    ProviderUnavailable,
+    UnknownModel,
+)
 from pixtune.registry.aliases import promote, roll_back
 from pixtune.registry.keeping import register_kept
-from problems import invalid, not_found
+from problems import Problem, invalid, not_found
 from reading import body_of, caller, dataset_named, expected_version, optional_body_of, rfc3339, stale
 from run_routes import run_named
 
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from endpoints import Endpoint
     from pixtune.aws.buckets import Artifacts
     from pixtune.aws.runs_table import RunsTable
+    from pixtune.registry.deploying import Deployments
     from pixtune.registry.models import AliasMove, ModelVersion
     from pixtune.registry.ports import Models
 
@@ -31,8 +39,16 @@ if TYPE_CHECKING:
 class ModelRoutes:
     """What `/v1/models` answers, from the models table; a run's checkpoint may become a model there."""
 
-    def __init__(self, app: APIGatewayHttpResolver, models: Models, runs: RunsTable, artifacts: Artifacts) -> None:
+    def __init__(
+        self,
+        app: APIGatewayHttpResolver,
+        models: Models,
+        runs: RunsTable,
+        artifacts: Artifacts,
+        deployments: Deployments,
+    ) -> None:
         self._app, self._models, self._runs, self._artifacts = app, models, runs, artifacts
+        self._deployments = deployments
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -85,6 +101,7 @@ class ModelRoutes:
                 by=who,
                 reason=body.reason,
                 at=now,
+                ready=self._deployments.ensure,
             )
 
         return self._move(dataset, move)
@@ -113,6 +130,7 @@ class ModelRoutes:
                 by=caller(event),
                 reason=body.reason,
                 at=time.time(),
+                ready=self._deployments.ensure,
             ),
         )
 
@@ -125,9 +143,28 @@ class ModelRoutes:
             raise invalid("model_unknown", str(unknown)) from None
         except AliasRefused as refused:
             raise invalid("alias_refused", str(refused)) from None
+        except ModelDeploying as deploying:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                "model_deploying",
+                str(deploying),
+                headers={"Retry-After": str(deploying.wait_seconds)},
+            ) from None
+        except (ProviderRefused, ProviderUnavailable) as fault:
+            raise Problem(
+                HTTPStatus.BAD_GATEWAY, "provider_failed", f"The alias stays where it was. {fault}"
+            ) from None
         model = self._models.model(dataset, moved.model_version)
         assert model is not None  # a move to a model that is not there is refused
-        return _answer(moved, model)
+        return _answer(moved, model, self._released(moved))
+
+    def _released(self, moved: AliasMove) -> str:
+        """Why the model that the alias named before is still deployed; empty when it is not."""
+        try:
+            self._deployments.release_unnamed(moved.dataset, moved.previous)
+        except (ProviderRefused, ProviderUnavailable) as fault:
+            return f"Model version {moved.previous} may still be deployed, and bill: {fault}"
+        return ""
 
 
 def _etag(move: AliasMove) -> str:
@@ -139,7 +176,8 @@ def _moved(move: AliasMove) -> dict[str, Any]:
     return move.to_json() | {"action": action, "moved_at": rfc3339(move.moved_at), "etag": _etag(move)}
 
 
-def _answer(move: AliasMove, model: ModelVersion) -> Response[str]:
+def _answer(move: AliasMove, model: ModelVersion, warning: str = "") -> Response[str]:
     body = _moved(move) | {"model": model.to_json() | {"created_at": rfc3339(model.created_at)}}
+    body |= {"warning": warning} if warning else {}
     headers = {"ETag": _etag(move), "Cache-Control": "no-cache"}
     return Response(HTTPStatus.OK.value, "application/json", json.dumps(body), headers)

@@ -20,6 +20,7 @@ from pixtune.aws.models_table import ModelsTable
 from pixtune.aws.requests_table import RequestsTable
 from pixtune.aws.runs_table import RunsTable
 from pixtune.aws.workflow import StepFunctions
+from pixtune.registry.deploying import Deployments
 from pixtune.settings import Environment
 from pixtune.training.order import Defaults
 from provider_routes import ProviderRoutes, limits_of
@@ -48,8 +49,10 @@ def api(environment: Environment, logger: Logger) -> APIGatewayHttpResolver:
     )
     following = FollowingRoutes(app, table, workflow, limits)
     approvals = ApprovalRoutes(app, table, workflow)
-    models = ModelRoutes(app, ModelsTable(database, environment.models_table), table, artifacts)
-    providers = ProviderRoutes(app, environment, partial(_provider, environment), examples, artifacts)
+    provider, registry = partial(_provider, environment), ModelsTable(database, environment.models_table)
+    deployments = Deployments(registry, lambda name, base_model: limits().spec(name, base_model).deploys, provider)
+    models = ModelRoutes(app, registry, table, artifacts, deployments)
+    providers = ProviderRoutes(app, environment, provider, examples, artifacts)
     reachable = [name for name, url in environment.provider_urls.items() if url]
     estimates = EstimateRoutes(app, examples, artifacts, table, limits, environment.default_provider, reachable)
     nouns: list[Routes] = [datasets, runs, following, approvals, estimates, models, providers]

@@ -29,6 +29,7 @@ PixtuneError
 │   └── RunDeadlinePassed     the run took longer than its deadline
 ├── LimitsRefused         a deployment's own limits table is wrong
 ├── AliasConflict         an alias is not at the version its mover has seen
+├── ModelDeploying        a model that an alias is to name does not answer yet
 ├── AliasRefused          an alias cannot be moved so; carries what to do
 ├── UnknownModel          a dataset has no model version of that number
 └── ProviderUnavailable   the provider did not answer, or asked to come again later
@@ -182,6 +183,14 @@ class AliasRefused(PixtuneError):
         super().__init__(f"{message} {fix}")
         self.message = message
         self.fix = fix
+
+
+class ModelDeploying(PixtuneError):
+    """The model answers no question yet; its provider deploys it. wait_seconds: when to ask again."""
+
+    def __init__(self, dataset: str, number: int, wait_seconds: int) -> None:
+        super().__init__(f"Model version {number} of {dataset} is being deployed. Ask again in {wait_seconds} s.")
+        self.wait_seconds = wait_seconds
 
 
 class UnknownModel(PixtuneError):

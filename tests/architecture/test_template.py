@@ -191,7 +191,14 @@ def test_the_secret_is_named_by_its_arn_attribute() -> None:
 BEDROCK = {
     "CheckReadiness": {"GetCustomModel", "GetFoundationModel"},
     "CheckRetirement": {"GetCustomModel", "GetFoundationModel"},
-    "ServeApi": {"GetCustomModel", "GetFoundationModel"},
+    "ServeApi": {  # which looks a model up, and has one deployed and the one before released when an alias moves
+        "CreateCustomModelDeployment",
+        "DeleteCustomModelDeployment",
+        "GetCustomModel",
+        "GetCustomModelDeployment",
+        "GetFoundationModel",
+        "TagResource",
+    },
     "LaunchTraining": {
         "CreateModelCustomizationJob",
         "GetModelCustomizationJob",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from pixtune.errors import AliasConflict, AliasRefused, UnknownModel
-from pixtune.registry.models import AliasMove
+from pixtune.registry.models import AliasMove, ModelVersion
 from pixtune.registry.ports import Models
 
 ALIAS = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+Ready = Callable[[ModelVersion], None]
+"""Raises while an alias must not name the model, because it does not answer yet."""
+
+
+def answers(_model: ModelVersion) -> None:
+    """For a model that was just asked."""
 
 
 def promote(
@@ -24,11 +32,12 @@ def promote(
     reason: str,
     at: float,
     run_id: str | None = None,
+    ready: Ready = answers,
 ) -> AliasMove:
     """Let the alias name this model version. expected: the alias version the caller has seen (0: no such alias).
 
     None takes whatever is there. Raises AliasConflict when it is another one, UnknownModel, or AliasRefused when the
-    name is none, the model has retired, or the alias names it already.
+    name is none, the model has retired, or the alias names it already; and what `ready` raises.
     """
     if not ALIAS.fullmatch(alias):
         raise AliasRefused(
@@ -45,15 +54,24 @@ def promote(
             f"Model version {number} of {dataset} retired on {model.retires_on}.",
             "Train the dataset on another base model.",
         )
+    ready(model)
     return _move(models, present, AliasMove(dataset, alias, 0, number, None, reason, by, at, run_id))
 
 
 def roll_back(
-    models: Models, dataset: str, alias: str, *, expected: int | None, by: str, at: float, reason: str = ""
+    models: Models,
+    dataset: str,
+    alias: str,
+    *,
+    expected: int | None,
+    by: str,
+    at: float,
+    reason: str = "",
+    ready: Ready = answers,
 ) -> AliasMove:
     """Let the alias name again what it named before; a second roll back goes one further back.
 
-    Raises AliasConflict as `promote` does, AliasRefused when there is nothing earlier.
+    Raises AliasConflict as `promote` does, AliasRefused when there is nothing earlier, and what `ready` raises.
     """
     present = _seen(models, dataset, alias, expected)
     stood = {move.alias_version: move for move in models.history(dataset, alias)}
@@ -64,6 +82,8 @@ def roll_back(
         raise AliasRefused(
             f"{alias} of {dataset} has nothing earlier to return to.", "Promote a model version instead."
         )
+    if model := models.model(dataset, before.model_version):
+        ready(model)
     target = before.returns_to or before.alias_version
     told = reason or f"rolled back to alias version {target}, model version {before.model_version}"
     move = AliasMove(dataset, alias, 0, before.model_version, None, told, by, at, returns_to=target)
