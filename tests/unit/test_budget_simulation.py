@@ -10,7 +10,7 @@ import os
 import pytest
 from tests.fakes.simulated_budgets import PRICE, MoneyRules, MoneyWorld
 
-SEEDS = int(os.environ.get("PIXTUNE_SIMULATIONS", "20000")) // 200
+SEEDS = int(os.environ.get("PIXTUNE_SIMULATIONS", "10000")) // 100
 FIRST = int(os.environ.get("PIXTUNE_SEED", "0"))
 
 

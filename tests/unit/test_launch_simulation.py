@@ -11,7 +11,7 @@ import os
 import pytest
 from tests.fakes.simulated_launches import Rules, World
 
-SEEDS = int(os.environ.get("PIXTUNE_SIMULATIONS", "20000"))
+SEEDS = int(os.environ.get("PIXTUNE_SIMULATIONS", "10000"))
 PARTS = 4  # for workers side by side
 FIRST = int(os.environ.get("PIXTUNE_SEED", "0"))
 
