@@ -6,19 +6,24 @@ Providers know nothing of boto3, and `pixtune.aws` nothing of providers; only th
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pixtune.aws import clients
-from pixtune.aws.bedrock import faults
 from pixtune.aws.buckets import Artifacts
 from pixtune.aws.secrets import ProviderSecrets
 from pixtune.providers import factory
-from pixtune.providers.bedrock import AwsSide
 from pixtune.providers.port import TrainingProvider
 from pixtune.settings import Environment
 from pixtune.training.run import TrainingSettings
 
+if TYPE_CHECKING:
+    from pixtune.providers.bedrock import AwsSide
+
 
 def _aws_side(bucket: str) -> AwsSide:
+    from pixtune.aws.bedrock import faults
+    from pixtune.providers.bedrock import AwsSide
+
     return AwsSide(
         control=clients.bedrock(),
         creating=clients.bedrock_once(),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from pixtune.errors import ProviderRefused
-from pixtune.providers.azure import AzureProvider
-from pixtune.providers.bedrock import AwsSide, BedrockProvider, Home
 from pixtune.providers.limits import Limits
-from pixtune.providers.openai_shaped import OpenAIShapedProvider
 from pixtune.providers.port import TrainingProvider
+
+if TYPE_CHECKING:
+    from pixtune.providers.bedrock import AwsSide
 
 
 def provider_for(
@@ -38,7 +39,10 @@ def provider_for(
         raise ProviderRefused(
             f"Provider {name!r} has no URL in this deployment.", f"Available: {offered}; or set it in PROVIDER_URLS."
         )
+    # Each adapter is imported where it is chosen: a cold start pays for one of them.
     if aws is not None and name == "bedrock":
+        from pixtune.providers.bedrock import BedrockProvider, Home
+
         home = Home.from_url(urls[name])
         return BedrockProvider(spec, home, aws(home.bucket))
     key = secrets.get(name, {}).get("api_key", "")
@@ -48,5 +52,9 @@ def provider_for(
             f'Put {{"{name}": {{"api_key": "..."}}}} into the provider secret.',
         )
     if name == "azure":
+        from pixtune.providers.azure import AzureProvider
+
         return AzureProvider(spec, urls[name], secrets[name])
+    from pixtune.providers.openai_shaped import OpenAIShapedProvider
+
     return OpenAIShapedProvider(spec, urls[name], key)
