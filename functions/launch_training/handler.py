@@ -24,11 +24,13 @@ providers = Providers(environment)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     runs = RunsTable(clients.dynamodb(), environment.runs_table)
     asked, limits = runs.get(event["run_id"]).settings, environment.limits
-    window = limits.spec(asked.provider, asked.base_model).quiet_window_seconds
+    spec = limits.spec(asked.provider, asked.base_model)
     answer = launch(
         event["run_id"],
         event["attempt"],
-        limits=LaunchLimits(window, environment.run_deadline_seconds, environment.budget),
+        limits=LaunchLimits(
+            spec.quiet_window_seconds, environment.run_deadline_seconds, environment.budget, spec.finds_jobs
+        ),
         clock=time.time,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         runs=runs,

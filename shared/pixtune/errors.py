@@ -24,6 +24,7 @@ PixtuneError
 │   │   └── UploadGone            an upload in parts takes no more of them: expired, cancelled or completed
 │   ├── BudgetExceeded        the training may cost more than its run, or what is left of its month, allows
 │   ├── TooManyJobs           as many provider jobs run as the deployment allows
+│   ├── LaunchUnknown         a create's answer was lost where a job cannot be looked up
 │   ├── ApprovalDenied        nobody approved of paying for it
 │   ├── ProviderJobEnded      the provider job failed or was cancelled
 │   └── RunDeadlinePassed     the run took longer than its deadline
@@ -141,6 +142,12 @@ class BudgetExceeded(RunFault):
 
 class TooManyJobs(RunFault):
     code = "too_many_jobs"
+
+
+class LaunchUnknown(RunFault):
+    """A create was sent, its answer was lost, and this provider may not be able to tell whether there is a job."""
+
+    code = "launch_unknown"
 
 
 class ApprovalDenied(RunFault):

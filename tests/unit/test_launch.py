@@ -12,6 +12,7 @@ from tests.fakes.runs import FakeRuns
 from pixtune.errors import (
     BudgetExceeded,
     FenceLost,
+    LaunchUnknown,
     ProviderRefused,
     ProviderUnavailable,
     RunDeadlinePassed,
@@ -114,6 +115,30 @@ def test_after_the_window_without_a_job_it_is_created() -> None:
     bench.runs.update("run_1", {"intent_at": 99.0})
     assert bench.launch() == Launch("launched")
     assert len(bench.provider.launches) == 1
+
+
+def test_where_jobs_may_not_be_found_again_a_lost_answer_is_a_failure_and_never_a_second_create() -> None:
+    bench = Bench(limits=LaunchLimits(window=900.0, deadline=86400.0, finds_jobs=False))
+    bench.runs.update("run_1", {"intent_at": 99.0})
+    for _ in range(2):
+        with pytest.raises(LaunchUnknown, match=r"asked for at 1970-01-01 00:01:39 UTC"):
+            bench.launch()
+    assert bench.provider.launches == []
+    bench.runs.update("run_1", {"status": RunStatus.FAILED.value})
+    bench.add("run_2")
+    assert bench.launch("run_2") == Launch("joined")  # the training stays taken: its job may exist
+
+
+def test_where_jobs_may_not_be_found_again_one_that_is_found_is_adopted_and_a_first_create_is_sent() -> None:
+    limits = LaunchLimits(window=900.0, deadline=86400.0, finds_jobs=False)
+    bench = Bench(limits=limits)
+    bench.runs.update("run_1", {"intent_at": 99.0})
+    bench.provider.add("run_1")
+    assert bench.launch() == Launch("launched")
+    assert bench.provider.launches == []
+    first = Bench(limits=limits)
+    assert first.launch() == Launch("launched")
+    assert len(first.provider.launches) == 1
 
 
 def test_the_oldest_job_that_came_to_something_is_adopted() -> None:

@@ -53,10 +53,11 @@ class ProviderSpec:
     parts of at most part_bytes. hyperparameters: those that can be asked for at all. learning_rate: what the asked
     multiplier multiplies, where the provider takes a rate and not a multiplier. suffix_characters: inside a regex
     class. pauses: jobs can be paused and resumed. deploys: a model answers only once deployed, and bills until
-    released. idempotent_create: a create sent twice with one token makes one job. lists_checkpoints: False where only
-    the final model is known. prices: None where not published; estimates then say tokens only. train_until,
-    answer_until: the first day without training, without answers; None: not announced. sources: figure -> where it
-    comes from, with `default` for the rest.
+    released. idempotent_create: a create sent twice with one token makes one job. finds_jobs: jobs are known to keep
+    the tag they were created with, and to be listed by it. lists_checkpoints: False where only the final model is
+    known. prices: None where not published; estimates then say tokens only. train_until, answer_until: the first day
+    without training, without answers; None: not announced. sources: figure -> where it comes from, with `default`
+    for the rest.
     """
 
     __pydantic_config__ = _STRICT
@@ -99,6 +100,7 @@ class ProviderSpec:
     pauses: bool
     deploys: bool
     idempotent_create: bool
+    finds_jobs: bool = True
     quiet_window_seconds: int
     image_tokens: ImageTokenRule
     auto_epochs: AutoEpochs

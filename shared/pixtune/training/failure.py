@@ -48,6 +48,11 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
         "With a higher budget, or next month: " + _RESUME,
     ),
     "TooManyJobs": ("too_many_jobs", "Wait until another run has ended, or raise MaxLiveJobs. Then: " + _RESUME),
+    "LaunchUnknown": (
+        "launch_unknown",
+        "Look at the provider for a job created at that time. If there is one, cancel it there or use its model; if "
+        "there is none, train again: `pixtune run start DATASET --again`.",
+    ),
     "ApprovalDenied": (
         "approval_denied",
         "Nothing was charged. Ask for a cheaper training, or ask for approval again: " + _RESUME,

@@ -5,7 +5,8 @@ The rules (each one holds off a second paid job, and the simulation shows it):
 - the intent to create is written before the create is sent, so an unknown outcome is never forgotten;
 - after an unknown outcome nothing is created until the provider's quiet window has passed, in which a create still
   under way arrives and a list that lags catches up;
-- a job is looked up by its tag before another is created;
+- a job is looked up by its tag before another is created; at a provider that may not keep the tag, a create
+  without an answer is the last;
 - the create is sent once: the provider's adapter does not retry it;
 - the budget is charged, and the run counted among the live jobs, in the transaction that reserves: once for every
   job that may be made.
@@ -16,9 +17,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pixtune.errors import ProviderRefused, ProviderUnavailable, RunDeadlinePassed
+from pixtune.errors import LaunchUnknown, ProviderRefused, ProviderUnavailable, RunDeadlinePassed
 from pixtune.providers.port import JobRequest, JobState, JobView, TrainingProvider
 from pixtune.training.approval import refuse_unapproved
 from pixtune.training.budget import Budget, charge_for
@@ -47,11 +49,13 @@ class Launch:
 @dataclass(frozen=True, slots=True)
 class LaunchLimits:
     """window: the provider's quiet window. deadline: seconds a training may take, from its first launch on.
-    budget: what the deployment allows."""
+    budget: what the deployment allows. finds_jobs: whether the provider is known to find a job by its run; where
+    it is not, a create without an answer is not sent again."""
 
     window: float
     deadline: float
     budget: Budget = field(default_factory=Budget)
+    finds_jobs: bool = True
 
 
 def lives(job_state: str | None) -> bool:
@@ -90,7 +94,7 @@ def launch(
 
     clock: Unix seconds; the budget is charged to its month, in UTC. seconds_left: until this process is killed.
     Raises FenceLost when another call has taken over, RunEnded, ProviderRefused (no job was made), BudgetExceeded,
-    TooManyJobs, ApprovalDenied and RunDeadlinePassed.
+    TooManyJobs, ApprovalDenied, LaunchUnknown and RunDeadlinePassed.
     """
     run = runs.get(run_id)
     if run.status is RunStatus.JOINED:
@@ -119,6 +123,13 @@ def launch(
     except ProviderUnavailable:
         return Launch("unknown", _LOOK_AGAIN_SECONDS)
     if job is None:
+        if run.intent_at is not None and not limits.finds_jobs:
+            asked_at = datetime.fromtimestamp(run.intent_at, UTC)
+            raise LaunchUnknown(
+                f"A job was asked for at {asked_at:%Y-%m-%d %H:%M:%S} UTC, and the provider's answer was lost. None "
+                "is listed for this run, but this provider may not keep what a job is looked up by, so no other is "
+                "asked for."
+            )
         if seconds_left() < CREATE_SECONDS:
             return Launch("unknown", 1)
         job = _create(run, clock, runs, provider)
