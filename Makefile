@@ -98,6 +98,7 @@ soak: setup  ## the simulations at their full length: 100,000 interleavings, 100
 	PIXTUNE_SIMULATIONS=100000 PIXTUNE_FORGERIES=100000 PIXTUNE_FAULT_PAIRS=100000 $(BIN)/pytest -n 2 \
 	  tests/unit/test_launch_simulation.py tests/unit/test_webhook.py \
 	  tests/integration/test_launch_faults.py tests/integration/test_launch_table_faults.py
+	PIXTUNE_BURST=500 $(BIN)/pytest tests/e2e/test_ingest.py -k hundreds_of_images -s
 
 clean:  ## remove what was installed and built
 	rm -rf .venv .venv-bench .venv-cloud .venv-sam .aws-sam .pixtune .tools
