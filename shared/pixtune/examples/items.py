@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -172,6 +172,3 @@ class ExampleItem:
         values["waiting_for"] = tuple(data.get("waiting_for", ()))
         values["conflict"] = tuple(data.get("conflict", ()))
         return cls(**values)
-
-    def with_v(self, v: int) -> ExampleItem:
-        return replace(self, v=v)
